@@ -1,0 +1,59 @@
+"""Rowtune trains the rows of an embedding table that you choose, and leaves every other row alone.
+
+Names load when they are first used, so that ``import rowtune`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Rows": "rowtune.rows",
+    "Table": "rowtune.table",
+    "apply_patch": "rowtune.patch",
+    "Vectors": "rowtune.vectors",
+    "load": "rowtune.vectors",
+    "save": "rowtune.vectors",
+    "verify": "rowtune.vectors",
+    "extend": "rowtune.learn",
+}
+_MODULES = ("errors", "rules")
+__all__ = [  # noqa: RUF022 - in the order in which a reader meets them
+    "Rows",
+    "Table",
+    "apply_patch",
+    "Vectors",
+    "load",
+    "save",
+    "verify",
+    "extend",
+    "errors",
+    "rules",
+]
+
+if TYPE_CHECKING:
+    from rowtune import errors as errors
+    from rowtune import rules as rules
+    from rowtune.learn import extend as extend
+    from rowtune.patch import apply_patch as apply_patch
+    from rowtune.rows import Rows as Rows
+    from rowtune.table import Table as Table
+    from rowtune.vectors import Vectors as Vectors
+    from rowtune.vectors import load as load
+    from rowtune.vectors import save as save
+    from rowtune.vectors import verify as verify
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"rowtune.{name}")
+    raise AttributeError(f"module 'rowtune' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,66 @@
+"""The base: the frozen storage of a table, read-only, never copied, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rowtune.errors import ShapeError
+
+_BYTES_AT_A_TIME = 1 << 24
+
+
+def as_base(weights: ArrayLike) -> NDArray[Any]:
+    """A read-only view of ``weights`` (N x D floats); a memory map stays one.
+
+    Raises
+    ------
+    ShapeError
+        Not two-dimensional, or not of a float dtype that NumPy has.
+    """
+    base = np.asarray(weights)
+    if base.ndim != 2:
+        raise ShapeError(
+            f"weights have shape {base.shape}; expected a table of two dimensions, "
+            "one row for each id"
+        )
+    if base.dtype.kind != "f" or base.dtype.itemsize > 8:
+        raise ShapeError(
+            f"weights have dtype {base.dtype}; expected float16, float32 or float64 "
+            "(write weights.astype(numpy.float32))"
+        )
+    base = base.view()
+    base.flags.writeable = False
+    return base
+
+
+def fingerprint(base: NDArray[Any]) -> str:
+    """SHA-256, in hex, of a table's shape, dtype and bytes (rows in order, little-endian).
+
+    Two tables have the same fingerprint exactly where every row has the same bits.
+    """
+    little = base.dtype.newbyteorder("<")
+    digest = hashlib.sha256(f"{base.shape[0]}x{base.shape[1]} {little.str}\n".encode())
+    for piece in _pieces(base):
+        digest.update(np.ascontiguousarray(piece, dtype=little).data.cast("B"))
+    return digest.hexdigest()
+
+
+def rows_hash(array: NDArray[Any], ids: NDArray[np.int64] | slice = slice(None)) -> str:
+    """SHA-256, in hex, of the bytes of some rows: the freeze proof is this, before and after."""
+    digest = hashlib.sha256()
+    chosen = array[ids]
+    for piece in _pieces(chosen):
+        digest.update(np.ascontiguousarray(piece).data.cast("B"))
+    return digest.hexdigest()
+
+
+def _pieces(array: NDArray[Any]) -> list[NDArray[Any]]:
+    """Views of consecutive rows, small enough that a memory map is never in memory whole."""
+    if array.size == 0:
+        return []
+    rows = max(1, _BYTES_AT_A_TIME // array[:1].nbytes)
+    return [array[start : start + rows] for start in range(0, len(array), rows)]

@@ -1,0 +1,139 @@
+"""A rule compiled into one pass over the touched rows: sum duplicates, take, rule, put.
+
+The rule's own function is inlined by numba for one element at a time; nothing is written a second
+time for speed. Weights, state and step count of a row are read and written once, in id order.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+
+from rowtune.kernels.prefetch import prefetch_row
+from rowtune.kernels.sums import SEGMENT, sum_positions
+from rowtune.rules import Rule, bind
+from rowtune.rules.decay import with_decay
+
+_ROWS_AHEAD = 8  # how far in front of its use a row is asked for
+
+
+@numba.njit
+def _where(condition: Any, yes: Any, no: Any) -> Any:
+    return yes if condition else no
+
+
+@numba.njit
+def _maximum(a: Any, b: Any) -> Any:
+    return a if (a > b or a != a) else b  # NaN wins, as in NumPy
+
+
+@numba.njit
+def _sign(a: Any) -> Any:
+    return a if (a != a or a == 0) else math.copysign(a / a, a)
+
+
+OPERATIONS = {"sqrt": math.sqrt, "abs": abs, "sign": _sign, "maximum": _maximum, "where": _where}
+
+
+def kernel_of(rule: Rule, decay: str) -> Any:
+    """The compiled pass of a rule with ``decay`` "none", "coupled" or "decoupled".
+
+    ``kernel(block, steps, unique, starts, order, grads, long_sums, clock, numbers, begin, end,
+    *state)`` moves the rows ``unique[begin:end]`` in place:
+
+    * block : float array of k x D, C-contiguous; state : arrays of k x D in the state's dtype
+    * steps : int32 array of k, raised by one for each row
+    * unique, starts, order : the groups, from `rowtune.kernels.grouping.group`
+    * grads : array of n x D in the state's dtype; long_sums : `sum_long_groups` of them
+    * clock : array of (largest step + 1) x c: the clock's numbers for each step count
+    * numbers : array: the decay's number, then the rule's others in the order of its parameters
+    """
+    return _compiled(rule.function, tuple(rule.state), rule.clock_names, rule.number_names, decay)
+
+
+@cache
+def _compiled(
+    function: Any,
+    state: tuple[str, ...],
+    clock_names: tuple[str, ...],
+    number_names: tuple[str, ...],
+    decay: str,
+) -> Any:
+    """numba compiles the pass once for each combination of dtypes; hyper-parameters are data."""
+    names: dict[str, Any] = {
+        "np": np,
+        "SEGMENT": SEGMENT,
+        "AHEAD": _ROWS_AHEAD,
+        "prefetch_row": prefetch_row,
+        "sum_positions": sum_positions,
+        "step": numba.njit(with_decay(numba.njit(bind(function, OPERATIONS)), decay)),
+    }
+    source = _source(state, clock_names, number_names)
+    exec(compile(source, f"<kernel of {function.__name__}>", "exec"), names)
+    # No fast-math: NaN, infinity and signed zero keep their meaning, and sums their order.
+    return numba.njit(nogil=True, error_model="numpy")(names["kernel"])
+
+
+_PASS = """
+def kernel(
+    block, steps, unique, starts, order, grads, long_sums, clock, numbers, begin, end{state}
+):
+    width = block.shape[1]
+    own = np.empty(width, grads.dtype)
+    decay = numbers[0]
+    {numbers}
+    passed = 0  # long groups before this chunk
+    if long_sums.shape[0] > 0:
+        for i in range(begin):
+            passed += starts[i + 1] - starts[i] > SEGMENT
+    for i in range(begin, end):
+        soon = i + AHEAD
+        if soon < end:
+            ahead = np.int64(unique[soon])
+            prefetch_row(steps, ahead)
+            prefetch_row(block, ahead)
+            {prefetches}
+            for p in range(starts[soon], min(starts[soon + 1], starts[soon] + AHEAD)):
+                prefetch_row(grads, order[p])
+        size = starts[i + 1] - starts[i]
+        if size == 1:
+            grad = grads[order[starts[i]]]
+        elif size <= SEGMENT:
+            sum_positions(grads, order, starts[i], starts[i + 1], own)
+            grad = own
+        else:
+            grad = long_sums[passed]
+            passed += 1
+        slot = np.int64(unique[i])
+        t = steps[slot] + 1
+        steps[slot] = t
+        {clock}
+        row = block[slot]
+        {rows}
+        for j in range(width):
+            {targets} = step({arguments})
+"""
+
+
+def _source(state: tuple[str, ...], clock: tuple[str, ...], numbers: tuple[str, ...]) -> str:
+    """The pass as text: rules differ only in how many arrays and numbers they take."""
+    constant = [name for name in numbers if name not in clock]
+    targets = ["row[j]", *(f"{name}_row[j]" for name in state)]
+    arguments = ["row[j]", "grad[j]", "decay", *targets[1:], *(f"{name}_" for name in numbers)]
+    return _PASS.format(
+        state="".join(f", {name}_block" for name in state),
+        numbers=_lines(4, [f"{name}_ = numbers[{i + 1}]" for i, name in enumerate(constant)]),
+        prefetches=_lines(12, [f"prefetch_row({name}_block, ahead)" for name in state]),
+        clock=_lines(8, [f"{name}_ = clock[t, {i}]" for i, name in enumerate(clock)]),
+        rows=_lines(8, [f"{name}_row = {name}_block[slot]" for name in state]),
+        targets=", ".join(targets),
+        arguments=", ".join(arguments),
+    )
+
+
+def _lines(indent: int, lines: list[str]) -> str:
+    return ("\n" + " " * indent).join(lines) or "pass"

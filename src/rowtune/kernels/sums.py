@@ -1,0 +1,103 @@
+"""Sum the gradients of duplicates, and look for the NaN or infinity that would spoil a row.
+
+A slot that fills the batch must not keep one thread busy while the others wait, so the positions of
+a long group are cut into segments that are summed apart and added in order. The cuts depend on the
+batch alone, hence so do the bits. It also keeps the rounding error of a long sum small.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from rowtune.kernels.threads import for_each_chunk
+
+SEGMENT = 256  # positions that are summed in one go; a longer group is cut
+
+
+@numba.njit(nogil=True)
+def sum_positions(grads: Any, order: Any, begin: int, end: int, total: Any) -> None:
+    """total = the sum of grads[order[begin:end]], one after the other."""
+    first = grads[order[begin]]
+    for j in range(total.shape[0]):
+        total[j] = first[j]
+    for i in range(begin + 1, end):
+        grad = grads[order[i]]
+        for j in range(total.shape[0]):
+            total[j] += grad[j]
+
+
+def sum_long_groups(
+    starts: NDArray[np.int64], order: NDArray[np.int64], grads: NDArray[Any]
+) -> NDArray[Any]:
+    """One row for each group of more than `SEGMENT` positions, in the order of the groups."""
+    edges, firsts = _segments(starts)
+    segments = np.empty((len(edges), grads.shape[1]), grads.dtype)
+
+    def work(segment: int) -> None:
+        begin, end = edges[segment]
+        sum_positions(grads, order, begin, end, segments[segment])
+
+    for_each_chunk(work, len(edges))
+    return _join(segments, firsts)
+
+
+@numba.njit(nogil=True)
+def _segments(starts: Any) -> Any:
+    """First and last positions of every segment, and each long group's first segment."""
+    total = 0
+    long_groups = 0
+    for g in range(starts.shape[0] - 1):
+        size = starts[g + 1] - starts[g]
+        if size > SEGMENT:
+            total += (size + SEGMENT - 1) // SEGMENT
+            long_groups += 1
+    edges = np.empty((total, 2), np.int64)
+    firsts = np.empty(long_groups + 1, np.int64)
+    total = 0
+    long_groups = 0
+    for g in range(starts.shape[0] - 1):
+        if starts[g + 1] - starts[g] > SEGMENT:
+            firsts[long_groups] = total
+            long_groups += 1
+            for begin in range(starts[g], starts[g + 1], SEGMENT):
+                edges[total, 0] = begin
+                edges[total, 1] = min(begin + SEGMENT, starts[g + 1])
+                total += 1
+    firsts[long_groups] = total
+    return edges, firsts
+
+
+@numba.njit(nogil=True)
+def _join(segments: Any, firsts: Any) -> Any:
+    sums = np.empty((firsts.shape[0] - 1, segments.shape[1]), segments.dtype)
+    for g in range(sums.shape[0]):
+        for j in range(sums.shape[1]):
+            sums[g, j] = segments[firsts[g], j]
+        for segment in range(firsts[g] + 1, firsts[g + 1]):
+            for j in range(sums.shape[1]):
+                sums[g, j] += segments[segment, j]
+    return sums
+
+
+@numba.njit(nogil=True)
+def all_finite(slots: Any, grads: Any, begin: int, end: int, most: Any) -> Any:
+    """Whether ``grads * most`` is finite wherever a slot trains.
+
+    With ``most`` the length of the batch, no sum over duplicates can overflow either.
+    """
+    for i in range(begin, end):
+        if slots[i] < 0:
+            continue
+        grad = grads[i]
+        wrong = 0
+        # x - x is 0 for every finite x and NaN for the rest; counting spares the loop a branch.
+        for j in range(grads.shape[1]):
+            large = grad[j] * most
+            wrong += large - large != 0
+        if wrong:
+            return False
+    return True

@@ -1,0 +1,112 @@
+"""One update on the CPU: look for NaN, group, sum, and move the touched rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rowtune.errors import NonFiniteError
+from rowtune.kernels.fused import kernel_of
+from rowtune.kernels.grouping import Groups, group
+from rowtune.kernels.sums import SEGMENT, all_finite, sum_long_groups
+from rowtune.kernels.threads import for_each_chunk
+from rowtune.rules import Rule
+
+_BYTES_PER_CHUNK = 1 << 20  # large beside the price of handing a chunk to a thread
+_BLOCK_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def can_compile(block: NDArray[Any]) -> bool:
+    """numba has no arithmetic for half precision on the CPU; `rowtune.step` serves those blocks."""
+    return block.dtype in _BLOCK_DTYPES and bool(block.flags.c_contiguous)
+
+
+def update(
+    rule: Rule,
+    decay: str,
+    block: NDArray[Any],
+    state: tuple[NDArray[Any], ...],
+    steps: NDArray[np.int32],
+    slots: NDArray[np.int32],
+    grads: NDArray[Any],
+    clock: NDArray[Any],
+    numbers: NDArray[Any],
+    check_finite: bool = True,
+) -> None:
+    """Move the touched rows of ``block`` by ``rule``, in place; see `kernel_of` for the arrays.
+
+    Parameters
+    ----------
+    slots : int32 array of n, -1 where frozen
+    grads : array of n x D in the state's dtype, C-contiguous
+
+    Raises
+    ------
+    NonFiniteError
+        A trainable row's gradient holds NaN or infinity, or is so large that the sum over
+        duplicates could overflow. Nothing has been written then.
+    """
+    groups = _check_and_group(slots, grads, check_finite)
+    if groups.unique.size == 0:
+        return
+    long_sums = (
+        sum_long_groups(groups.starts, groups.order, grads)
+        if groups.longest > SEGMENT
+        else grads[:0]
+    )
+    kernel = kernel_of(rule, decay)
+    edges = _chunk_edges(groups, (1 + len(state)) * block[:1].nbytes, grads[:1].nbytes)
+
+    def work(chunk: int) -> None:
+        kernel(
+            block, steps, groups.unique, groups.starts, groups.order, grads, long_sums, clock,
+            numbers, edges[chunk], edges[chunk + 1], *state,
+        )  # fmt: skip
+
+    for_each_chunk(work, len(edges) - 1)
+
+
+def _check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool) -> Groups:
+    """Grouping is serial and checking is not, so they run side by side."""
+    groups: list[Groups] = []
+    most = grads.dtype.type(len(slots))
+    rows_per_chunk = max(1, _BYTES_PER_CHUNK // max(1, grads[:1].nbytes))
+    checks = -(-len(slots) // rows_per_chunk) if check_finite else 0
+    finite = [True] * checks
+
+    def work(chunk: int) -> None:
+        if chunk == 0:
+            groups.append(group(slots))
+        else:
+            begin = (chunk - 1) * rows_per_chunk
+            end = min(begin + rows_per_chunk, len(slots))
+            finite[chunk - 1] = all_finite(slots, grads, begin, end, most)
+
+    for_each_chunk(work, 1 + checks)
+    if not all(finite):
+        raise NonFiniteError(_what_is_not_finite(slots, grads))
+    return groups[0]
+
+
+def _what_is_not_finite(slots: NDArray[np.int32], grads: NDArray[Any]) -> str:
+    bad = np.flatnonzero((slots >= 0) & ~np.isfinite(grads).all(axis=1))
+    if bad.size == 0:
+        return (
+            f"gradients reach {np.abs(grads).max():.3g}, so large that a sum over this batch could "
+            f"overflow {grads.dtype}; scale or clip them"
+        )
+    return (
+        f"the gradient at position {bad[0]} of the batch holds NaN or infinity ({bad.size} of "
+        f"{len(slots)} do); nothing was changed. Skip this batch, or pass check_finite=False"
+    )
+
+
+def _chunk_edges(groups: Groups, row_bytes: int, grad_bytes: int) -> list[int]:
+    """Cut the groups into even shares of the bytes to move: rows both ways, gradients one."""
+    count = len(groups.unique)
+    moved = groups.starts * grad_bytes + np.arange(count + 1) * (2 * row_bytes)
+    num_chunks = max(1, int(moved[-1]) // _BYTES_PER_CHUNK)
+    cuts = np.searchsorted(moved, np.linspace(0, moved[-1], num_chunks + 1))
+    return [int(cut) for cut in np.unique(np.concatenate([[0], cuts, [count]]))]

@@ -1,0 +1,157 @@
+"""Words as sparse rows of character n-grams, and products with such rows.
+
+N-grams are told apart by a 64-bit hash and numbered densely, so that two of them practically never
+share a coefficient. Both orders of the matrix are kept: products in either direction then write
+each output row from one thread, in a fixed order, and have the same bits on any number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Compressed sparse rows: row i holds ``values[starts[i]:starts[i+1]]`` at ``columns[...]``."""
+
+    starts: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    values: Floats
+    width: int
+
+    @property
+    def height(self) -> int:
+        return len(self.starts) - 1
+
+    def __matmul__(self, dense: Floats) -> Floats:
+        """(height, width) times (width, D)."""
+        out = np.zeros((self.height, dense.shape[1]), np.float32)
+        _threaded(_multiply, self.height, (self.starts, self.columns, self.values, dense, out))
+        return out
+
+    def transpose(self) -> Sparse:
+        starts, rows, values = _transpose(self.starts, self.columns, self.values, self.width)
+        return Sparse(starts, rows, values, self.height)
+
+
+def _threaded(kernel: Callable[..., None], height: int, arguments: tuple[Any, ...]) -> None:
+    threads = max(1, min(os.cpu_count() or 1, 8))
+    # Many small pieces: rows differ in length by orders of magnitude.
+    edges = np.linspace(0, height, 8 * threads + 1).astype(np.int64)
+    with ThreadPoolExecutor(threads) as pool:
+        jobs = [
+            pool.submit(kernel, begin, end, *arguments)
+            for begin, end in zip(edges[:-1], edges[1:], strict=True)
+        ]
+        for job in jobs:
+            job.result()
+
+
+@njit(cache=True, nogil=True)
+def _multiply(
+    begin: int, end: int, starts: Any, columns: Any, values: Any, dense: Any, out: Any
+) -> None:
+    dim = dense.shape[1]
+    for i in range(begin, end):
+        for p in range(starts[i], starts[i + 1]):
+            column = columns[p]
+            value = values[p]
+            for d in range(dim):
+                out[i, d] += value * dense[column, d]
+
+
+@njit(cache=True, nogil=True)
+def _transpose(starts: Any, columns: Any, values: Any, width: int) -> Any:
+    counts = np.zeros(width + 1, np.int64)
+    for p in range(len(columns)):
+        counts[columns[p] + 1] += 1
+    out_starts = np.cumsum(counts)
+    fill = out_starts[:-1].copy()
+    out_rows = np.empty(len(columns), np.int32)
+    out_values = np.empty(len(columns), np.float32)
+    for i in range(len(starts) - 1):
+        for p in range(starts[i], starts[i + 1]):
+            at = fill[columns[p]]
+            fill[columns[p]] += 1
+            out_rows[at] = i
+            out_values[at] = values[p]
+    return out_starts, out_rows, out_values
+
+
+class NGrams:
+    """The n-grams of ``words`` that at least ``min_words`` of them share, numbered."""
+
+    def __init__(
+        self, words: Sequence[str], shortest: int = 3, longest: int = 6, min_words: int = 2
+    ) -> None:
+        self.shortest, self.longest = shortest, longest
+        starts, hashes = self._hashes(words)
+        unique, inverse, shared = np.unique(hashes, return_inverse=True, return_counts=True)
+        keep = shared >= min_words
+        self.known = unique[keep]
+        number = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
+        # Rare n-grams say more, as rare terms do in retrieval.
+        self.value = np.ones(len(self.known), np.float32)
+        self.matrix = self._rows(starts, number[inverse])
+
+    def encode(self, words: Sequence[str]) -> Sparse:
+        """Rows for other words; n-grams never seen have no column and are dropped."""
+        starts, hashes = self._hashes(words)
+        at = np.minimum(np.searchsorted(self.known, hashes), max(len(self.known) - 1, 0))
+        number = np.where(self.known[at] == hashes, at, -1) if len(self.known) else at * 0 - 1
+        return self._rows(starts, number.astype(np.int32))
+
+    def _hashes(self, words: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        text = "".join(f"<{word}>" for word in words)
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        ends = np.cumsum([len(word) + 2 for word in words], dtype=np.int64)
+        return _hash(points, np.concatenate([[0], ends]), self.shortest, self.longest)  # type: ignore[no-any-return]
+
+    def _rows(self, starts: NDArray[np.int64], number: NDArray[np.int32]) -> Sparse:
+        keep = number >= 0
+        kept = np.concatenate([[0], np.cumsum(keep)])[starts]
+        columns = number[keep]
+        lengths = np.diff(kept)
+        # Equal length for every word: long words would otherwise weigh as their n-gram count.
+        scale = 1 / np.sqrt(np.maximum(lengths, 1)).astype(np.float32)
+        return Sparse(kept, columns, np.repeat(scale, lengths), len(self.known))
+
+
+@njit(cache=True, nogil=True)
+def _hash(points: Any, edges: Any, shortest: int, longest: int) -> Any:
+    words = len(edges) - 1
+    starts = np.zeros(words + 1, np.int64)
+    for w in range(words):
+        length = edges[w + 1] - edges[w]
+        total = 1  # the whole word
+        for n in range(shortest, longest + 1):
+            total += max(0, length - n + 1)
+        starts[w + 1] = starts[w] + total
+    hashes = np.empty(starts[-1], np.uint64)
+    for w in range(words):
+        at = starts[w]
+        begin, end = edges[w], edges[w + 1]
+        for first in range(begin, end):
+            value = np.uint64(14695981039346656037)  # FNV-1a, 64 bits
+            for last in range(first, end):
+                value = (value ^ np.uint64(points[last])) * np.uint64(1099511628211)
+                n = last - first + 1
+                if shortest <= n <= longest:
+                    hashes[at] = value
+                    at += 1
+                if last - first + 1 >= longest and not (first == begin):
+                    break
+            if first == begin:
+                hashes[at] = value ^ np.uint64(1)
+                at += 1
+    return starts, hashes

@@ -1,0 +1,188 @@
+"""Which rows (and columns) of a table train, and where each of them lives in the block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rowtune.errors import IdError, ShapeError
+
+Choice: TypeAlias = str | slice | Sequence[int] | NDArray[Any]
+
+# Below one trainable row in this many, four bytes for every row of the table cost more memory
+# than they are worth: a binary search among the few trainable ids answers instead.
+_ROWS_PER_TRAINABLE_ROW_TO_SEARCH = 256
+_FEW_ENOUGH_TO_SEARCH = 1 << 16
+# Ids are checked and mapped in pieces that stay in cache between the check and the map.
+_PIECE = 1 << 16
+
+
+class Rows:
+    """The trainable rows of a table of ``num_rows`` rows, chosen once and fixed.
+
+    Ids keep the user's own order: slot s of the block belongs to the s-th smallest trainable id.
+
+    Parameters
+    ----------
+    num_rows : int
+        N, the number of rows of the table.
+    train : "all", boolean mask of N, ids, or slice
+        Which rows train. Ids may come in any order; each may be named once.
+    columns : None, "all", boolean mask, ids, or slice
+        Which columns train; ``None`` and ``"all"`` mean every one. A mask fixes the number of
+        columns; ids and slices are checked against the table when it is known.
+
+    Raises
+    ------
+    IdError
+        An id that is negative, out of range, named twice, or not an integer.
+    ShapeError
+        A mask of the wrong length, or ``train`` of a kind that is not listed above.
+    """
+
+    def __init__(self, num_rows: int, train: Choice = "all", columns: Choice | None = None) -> None:
+        if isinstance(num_rows, bool) or not isinstance(num_rows, (int, np.integer)):
+            raise ShapeError(f"num_rows is {num_rows!r}; expected the table's number of rows")
+        if num_rows < 0:
+            raise ShapeError(f"num_rows is {num_rows}; expected a number that is not negative")
+        self.num_rows = int(num_rows)
+        self.trains_all = isinstance(train, str) and train == "all"
+        self.ids = _chosen(train, self.num_rows, "train", "row")
+        self.ids.flags.writeable = False
+        self.columns: Choice | None = (
+            None if isinstance(columns, str) and columns == "all" else columns
+        )
+        self._slot_map = self._make_slot_map()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        columns = "" if self.columns is None else f", columns={self.columns!r}"
+        return f"Rows({len(self)} of {self.num_rows} rows train{columns})"
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Boolean array of ``num_rows``, true where a row trains."""
+        mask = np.zeros(self.num_rows, dtype=bool)
+        mask[self.ids] = True
+        return mask
+
+    def slots(self, ids: ArrayLike) -> NDArray[np.int32]:
+        """Slots of ids, in the shape of ``ids``; -1 marks a frozen row and is never an index.
+
+        Raises
+        ------
+        IdError
+            An id that is negative, not below ``num_rows``, or not an integer.
+        """
+        given = as_ids(ids)
+        slots = np.empty(given.shape, dtype=np.int32)
+        flat_ids, flat_slots = given.reshape(-1), slots.reshape(-1)
+        for start in range(0, flat_ids.size, _PIECE):
+            piece = flat_ids[start : start + _PIECE]
+            check_range(piece, self.num_rows)
+            self._map_piece(piece, flat_slots[start : start + _PIECE])
+        return slots
+
+    def chosen_columns(self, num_columns: int) -> NDArray[np.int64] | None:
+        """Sorted trainable columns of a table with ``num_columns``; None where all train."""
+        if self.columns is None:
+            return None
+        return _chosen(self.columns, num_columns, "columns", "column")
+
+    def grown(self, count: int) -> Rows:
+        """These rows, and ``count`` new trainable ones after the last."""
+        num_rows = self.num_rows + count
+        if self.trains_all:
+            return Rows(num_rows, "all", self.columns)
+        new = np.arange(self.num_rows, num_rows, dtype=np.int64)
+        return Rows(num_rows, np.concatenate([self.ids, new]), self.columns)
+
+    def _make_slot_map(self) -> NDArray[np.int32] | None:
+        if self.trains_all or _search_is_better(len(self.ids), self.num_rows):
+            return None
+        slot_map = np.full(self.num_rows, -1, dtype=np.int32)
+        slot_map[self.ids] = np.arange(len(self.ids), dtype=np.int32)
+        return slot_map
+
+    def _map_piece(self, ids: NDArray[Any], out: NDArray[np.int32]) -> None:
+        if self.trains_all:
+            out[:] = ids
+        elif self._slot_map is not None:
+            # The range is checked, so clipping never clips; it only spares NumPy a buffer.
+            np.take(self._slot_map, ids, out=out, mode="clip")
+        elif len(self.ids) == 0:
+            out[:] = -1
+        else:
+            place = np.searchsorted(self.ids, ids)
+            place[place == len(self.ids)] = 0
+            out[:] = np.where(self.ids[place] == ids, place, -1)
+
+
+def as_ids(ids: ArrayLike) -> NDArray[Any]:
+    """``ids`` as an integer array of any shape; anything else is an `IdError`."""
+    given = np.asarray(ids)
+    if given.size == 0 and given.dtype.kind == "f":
+        return given.astype(np.int64)  # an empty list has no integers to show
+    if given.dtype.kind not in "iu":
+        raise IdError(
+            f"ids have dtype {given.dtype}; expected integers "
+            "(for a boolean mask write numpy.flatnonzero(mask))"
+        )
+    return given
+
+
+def check_range(ids: NDArray[Any], num_rows: int) -> None:
+    """Raise `IdError` for the first id outside 0 .. num_rows - 1."""
+    if ids.size == 0 or (ids.min() >= 0 and ids.max() < num_rows):
+        return
+    place = int(np.flatnonzero((ids < 0) | (ids >= num_rows))[0])
+    wrong = int(ids.reshape(-1)[place])
+    hint = "negative ids do not count from the end" if wrong < 0 else "grow the table to add rows"
+    raise IdError(f"id {wrong} is not a row: expected 0 to {num_rows - 1} ({hint})")
+
+
+def _search_is_better(trainable: int, num_rows: int) -> bool:
+    return (
+        trainable <= _FEW_ENOUGH_TO_SEARCH
+        and trainable * _ROWS_PER_TRAINABLE_ROW_TO_SEARCH < num_rows
+    )
+
+
+def _chosen(choice: Choice, size: int, argument: str, thing: str) -> NDArray[np.int64]:
+    """Sorted indices that ``choice`` names among ``size`` rows or columns."""
+    if isinstance(choice, str):
+        if choice == "all":
+            return np.arange(size, dtype=np.int64)
+        raise ShapeError(
+            f'{argument}={choice!r} is unknown; expected "all", a boolean mask, ids, or a slice'
+        )
+    if isinstance(choice, slice):
+        return np.sort(np.arange(size, dtype=np.int64)[choice])
+    given = np.asarray(choice)
+    if given.dtype == bool:
+        if given.shape != (size,):
+            raise ShapeError(
+                f"the {argument} mask has shape {given.shape}; expected ({size},), "
+                f"one value per {thing}"
+            )
+        return np.flatnonzero(given).astype(np.int64)
+    return _sorted_ids(given, size, argument, thing)
+
+
+def _sorted_ids(given: NDArray[Any], size: int, argument: str, thing: str) -> NDArray[np.int64]:
+    if given.ndim != 1:
+        raise ShapeError(f"{argument} has shape {given.shape}; expected a flat list of {thing} ids")
+    try:
+        ids = np.sort(as_ids(given).astype(np.int64, casting="safe"))
+        check_range(ids, size)
+    except (IdError, TypeError) as error:
+        raise IdError(f"{argument}: {error}") from None
+    repeated = np.flatnonzero(ids[1:] == ids[:-1])
+    if repeated.size:
+        raise IdError(f"{argument} names {thing} {ids[repeated[0]]} twice; name each one once")
+    return ids

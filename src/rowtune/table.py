@@ -1,0 +1,307 @@
+"""The NumPy engine: a table whose chosen rows train. Every other engine is compared with it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rowtune import assemble, checks
+from rowtune.base import as_base, fingerprint
+from rowtune.block import Block
+from rowtune.errors import IdError
+from rowtune.patch import Patch, check_fingerprint, check_fits, read_patch, write_patch
+from rowtune.rows import Choice, Rows, as_ids
+from rowtune.rules import Rule
+from rowtune.rules.tuned import Tuned
+from rowtune.subset import Subset
+
+
+class Table:
+    """An embedding table of N rows, some of which train; the others keep their bits.
+
+    Parameters
+    ----------
+    weights : N x D floats (float16, float32, float64)
+        The whole table: an array, or a read-only memory map. It is never written, and only its
+        trainable rows are copied.
+    train : "all", boolean mask of N, ids, or slice
+        The rows that train. Ids keep the order they have; nothing is sorted or renumbered.
+    rule : str or Rule
+        ``"adam"``, ``"sgd"``, ...: see `rowtune.rules.names`.
+    lr : float
+        Learning rate; assign ``table.lr`` to follow a schedule.
+    columns : None, boolean mask of D, ids, or slice
+        The columns that train; None means all.
+    **hyper
+        Hyper-parameters of the rule, with torch's names and defaults.
+
+    Attributes
+    ----------
+    base : N x D read-only view of ``weights``
+    rows : Rows
+
+    Raises
+    ------
+    ShapeError, IdError, RuleError
+        At construction, before anything is allocated: see `Rows` and `rowtune.rules`.
+    """
+
+    def __init__(
+        self,
+        weights: ArrayLike,
+        train: Choice = "all",
+        rule: str | Rule = "adam",
+        lr: float = 1e-3,
+        columns: Choice | None = None,
+        **hyper: Any,
+    ) -> None:
+        self.base = as_base(weights)
+        self.rows = Rows(len(self.base), train, columns)
+        self._columns = self.rows.chosen_columns(self.base.shape[1])
+        # Half precision cannot hold what a rule remembers; its state is float32.
+        dtype = np.float64 if self.base.dtype.itemsize == 8 else np.float32
+        self._tuned = Tuned(rule, dtype, lr=lr, **hyper)
+        chosen = self.base if self.rows.trains_all else self.base[self.rows.ids]
+        self._block = Block(self._columns_of(chosen).copy(order="C"), self._tuned)
+        self._added = self.base[:0]  # rows that were grown: their frozen columns stay here
+        self._fingerprint: str | None = None
+
+    # --- reading -----------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D), rows that were grown included."""
+        return self.rows.num_rows, int(self.base.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.base.dtype
+
+    def __len__(self) -> int:
+        return self.rows.num_rows
+
+    def __repr__(self) -> str:
+        return (
+            f"Table({self.shape[0]} x {self.shape[1]} {self.dtype}, "
+            f"{len(self.rows)} rows train, rule={self.rule!r}, lr={self.lr:g})"
+        )
+
+    def lookup(self, ids: ArrayLike) -> NDArray[Any]:
+        """Rows of ``ids``, as a new array of ids.shape + (D,).
+
+        Raises
+        ------
+        IdError
+            An id that is negative, out of range, or not an integer.
+        """
+        given = as_ids(ids)
+        slots = self.rows.slots(given).reshape(-1)
+        out = assemble.lookup(
+            self._frozen_part(), self.block, self._columns, given.reshape(-1), slots
+        )
+        return out.reshape((*given.shape, self.shape[1]))
+
+    @property
+    def block(self) -> NDArray[Any]:
+        """The trainable rows, k x D, in the order of ``rows.ids``: not a copy."""
+        return self._block.values
+
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What the rule remembers: arrays of k x D by name, not copies."""
+        return self._block.state
+
+    @property
+    def steps(self) -> NDArray[np.int32]:
+        """How often each trainable row was touched: array of k, not a copy."""
+        return self._block.steps
+
+    @property
+    def weights(self) -> NDArray[Any]:
+        """The whole matrix, N x D, read-only. Assembled anew unless every element trains."""
+        if self.rows.trains_all and self._columns is None:
+            matrix = self.block.view()
+        else:
+            frozen = np.concatenate([self.base, self._added])
+            matrix = assemble.whole(frozen, self.block, self._columns, self.rows.ids)
+        matrix.flags.writeable = False
+        return matrix
+
+    def fingerprint(self) -> str:
+        """SHA-256 of shape, dtype and bytes of the original table: see `rowtune.base`."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.base)
+        return self._fingerprint
+
+    # --- training ----------------------------------------------------------------------------
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule."""
+        return self._tuned.rule.name
+
+    @property
+    def hyper(self) -> dict[str, float | bool]:
+        """Hyper-parameters in use, ``lr`` included (a copy: use `set_hyper` to change them)."""
+        return dict(self._tuned.hyper)
+
+    def set_hyper(self, **hyper: Any) -> None:
+        """Change hyper-parameters between updates; state and step counts stay."""
+        self._tuned.set(**hyper)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate; may be assigned before any update."""
+        return float(self._tuned.hyper["lr"])
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._tuned.set(lr=value)
+
+    def update(self, ids: ArrayLike, grads: ArrayLike, *, check_finite: bool = True) -> None:
+        """One step of the rule on the touched rows.
+
+        Duplicates are summed first. Gradients of frozen ids (and columns) are ignored; rows that
+        are not in ``ids`` keep weights, state and step count.
+
+        Parameters
+        ----------
+        ids : integers of any shape, as they were looked up; may be empty
+        grads : floats of ids.shape + (D,), the gradient of the cost by ``lookup(ids)``
+        check_finite : bool
+            Refuse NaN and infinity in the gradient of a trainable row.
+
+        Raises
+        ------
+        IdError, ShapeError, NonFiniteError
+            Nothing has been changed then.
+        """
+        slots = self.rows.slots(ids)
+        given = checks.gradients(grads, slots.shape, self.shape[1], self._tuned.dtype)
+        if slots.size == 0:
+            return
+        if self._columns is not None:
+            given = np.ascontiguousarray(given[:, self._columns])
+        self._block.update(slots.reshape(-1), given, check_finite)
+
+    def set(self, ids: ArrayLike, values: ArrayLike, *, check_finite: bool = True) -> None:
+        """Replace rows: ``values`` of ids.shape + (D,), or + (columns,) where those were chosen.
+
+        Raises
+        ------
+        FrozenRowError
+            A frozen id.
+        IdError, ShapeError, NonFiniteError
+            A row named twice, an id out of range, a wrong shape, NaN. Nothing is changed then.
+        """
+        slots, new = self._checked_write(ids, values, check_finite)
+        unique, counts = np.unique(slots, return_counts=True)
+        if len(unique) < len(slots):
+            twice = self.rows.ids[unique[counts > 1][0]]
+            raise IdError(f"set names row {twice} twice; name it once, or use add")
+        self.block[slots] = new
+
+    def add(self, ids: ArrayLike, values: ArrayLike, *, check_finite: bool = True) -> None:
+        """Add to rows; a row that is named twice gets both. Shapes and errors as in `set`."""
+        slots, new = self._checked_write(ids, values, check_finite)
+        np.add.at(self.block, slots, new)
+
+    def sub(self, ids: ArrayLike, values: ArrayLike, *, check_finite: bool = True) -> None:
+        """Subtract from rows; a row named twice gets both. Shapes and errors as in `set`."""
+        slots, new = self._checked_write(ids, values, check_finite)
+        np.subtract.at(self.block, slots, new)
+
+    def subset(self, ids: ArrayLike) -> Subset:
+        """A compact copy of trainable rows, for an optimizer of any kind: see `Subset`.
+
+        Raises
+        ------
+        FrozenRowError, IdError
+            A frozen id, or one that is named twice or out of range.
+        """
+        given = as_ids(ids).reshape(-1).astype(np.int64)
+        slots = checks.all_trainable(self.rows, given)
+        if len(np.unique(slots)) < len(slots):
+            raise IdError("subset names a row twice; pass numpy.unique(ids)")
+        return Subset(given, self.block[slots], self.set)
+
+    def grow(self, new_rows: ArrayLike) -> NDArray[np.int64]:
+        """Add trainable rows at the end; all other rows keep weights, state and step count.
+
+        Parameters
+        ----------
+        new_rows : g x D floats
+
+        Returns
+        -------
+        int64 array of g
+            Their ids.
+        """
+        new = np.asarray(new_rows)
+        shape = (len(new),) if new.ndim == 2 else ()
+        new = checks.values(new, shape, self.shape[1], self.dtype, check_finite=True)
+        first = self.rows.num_rows
+        self.rows = self.rows.grown(len(new))
+        self._added = np.concatenate([self._added, new])
+        self._block.grow(self._columns_of(new))
+        return np.arange(first, self.rows.num_rows, dtype=np.int64)
+
+    # --- files -------------------------------------------------------------------------------
+
+    def save_patch(self, path: str | os.PathLike[str], *, state: bool = False) -> None:
+        """Write the trained rows, and with ``state`` what the rule remembers, to a small file.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; an older one of this name is kept.
+        """
+        write_patch(
+            Patch(
+                ids=self.rows.ids,
+                rows=self.block,
+                fingerprint=self.fingerprint(),
+                shape=self.shape,
+                columns=self._columns,
+                rule=self.rule,
+                steps=self.steps if state else None,
+                state=self.state if state else {},
+            ),
+            path,
+        )
+
+    def load_patch(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Take rows, and state where the file has it, from a patch of the same rows.
+
+        Raises
+        ------
+        PatchError
+            A damaged patch, one for another base (unless ``force``), of other rows or columns, or
+            with the state of another rule. Nothing is changed then.
+        """
+        patch = read_patch(path)
+        if not force:
+            check_fingerprint(patch, path, self.fingerprint())
+        check_fits(patch, path, self.shape, self.dtype, self.rows.ids, self._columns)
+        self._block.load(patch)
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _columns_of(self, whole: NDArray[Any]) -> NDArray[Any]:
+        return whole if self._columns is None else whole[:, self._columns]
+
+    def _frozen_part(self) -> NDArray[Any]:
+        """What a lookup reads beside the block; added rows are in it only for their columns."""
+        if self._columns is None or len(self._added) == 0:
+            return self.base
+        return np.concatenate([self.base, self._added])
+
+    def _checked_write(
+        self, ids: ArrayLike, new: ArrayLike, check_finite: bool
+    ) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        slots = checks.all_trainable(self.rows, ids)
+        width = self.block.shape[1]
+        return slots, checks.values(new, np.shape(ids), width, self.dtype, check_finite)

@@ -1,0 +1,92 @@
+"""word2vec's binary files: a header line, then per row the word, a space and D float32.
+
+The original program ends each row with a newline, others do not; both are read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from rowtune.errors import FormatError
+from rowtune.vectors.sniff import Layout
+from rowtune.vectors.vectors import Progress
+from rowtune.vectors.words import Bytes, Words
+
+_SPACE, _NEWLINE = b" ", 10
+_WORD_WINDOW = 64  # bytes looked at first; longer words take another look
+_ROWS_AT_A_TIME = 100_000
+
+
+def parse_binary(
+    name: str, data: Bytes, layout: Layout, progress: Progress | None = None
+) -> tuple[Words, NDArray[np.float32]]:
+    """The words and rows of a word2vec binary file.
+
+    Raises
+    ------
+    FormatError
+        If the file ends before the last promised row, or goes on after it.
+    """
+    row_bytes = 4 * layout.dim
+    rows, position = layout.rows or 0, layout.body
+    if rows * (row_bytes + 1) > len(data) - position:
+        possible = (len(data) - position) // (row_bytes + 1)
+        raise FormatError(
+            f"{name}: line 1 promises {rows:,} rows of {layout.dim} values, but the file has room "
+            f"for {possible:,} at most; it is cut short: fetch it again"
+        )
+    matrix = np.empty((rows, layout.dim), np.float32)
+    tokens: list[bytes] = []
+    for first in range(0, rows, _ROWS_AT_A_TIME):
+        starts = []
+        for _ in range(min(_ROWS_AT_A_TIME, rows - first)):
+            position += position < len(data) and data[position] == _NEWLINE
+            token = _token(data, position)
+            position += len(token or b"") + 1 + row_bytes
+            if token is None or position > len(data):
+                raise FormatError(
+                    f"{name}: ends within row {len(tokens) + 1:,} of the {rows:,} that line 1 "
+                    "promises; it is cut short: fetch it again"
+                )
+            tokens.append(token)
+            starts.append(position - row_bytes)
+        windows = sliding_window_view(data, row_bytes)[starts]
+        matrix[first : first + len(starts)] = windows.view("<f4")
+        if progress:
+            progress("parsing", first + len(starts), rows)
+    rest = data[position:].tobytes()
+    if rest.strip(b"\r\n"):
+        raise FormatError(
+            f"{name}: {len(rest):,} bytes follow the {rows:,} rows that line 1 promises, from byte "
+            f"{position:,} on; the header or a row is damaged: fetch it again"
+        )
+    return Words.packed(tokens), matrix
+
+
+def _token(data: Bytes, start: int) -> bytes | None:
+    """The bytes from ``start`` to the next space; None if there is none."""
+    width = _WORD_WINDOW
+    while True:
+        window = data[start : start + width].tobytes()
+        end = window.find(_SPACE)
+        if end >= 0:
+            return window[:end]
+        if start + width >= len(data):
+            return None
+        width *= 16
+
+
+def end_of_binary(data: Bytes, layout: Layout) -> int:
+    """Where the last row ends; newlines after it are no part of a row."""
+    end = len(data)
+    rows = layout.rows or 0
+    body = layout.body
+    if rows == 0:
+        return body
+    position = body
+    for _ in range(rows):
+        position += data[position] == _NEWLINE
+        position += len(_token(data, position) or b"") + 1 + 4 * layout.dim
+    return min(int(position), end)
