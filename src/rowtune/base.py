@@ -49,15 +49,6 @@ def fingerprint(base: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def rows_hash(array: NDArray[Any], ids: NDArray[np.int64] | slice = slice(None)) -> str:
-    """SHA-256, in hex, of the bytes of some rows: the freeze proof is this, before and after."""
-    digest = hashlib.sha256()
-    chosen = array[ids]
-    for piece in _pieces(chosen):
-        digest.update(np.ascontiguousarray(piece).data.cast("B"))
-    return digest.hexdigest()
-
-
 def _pieces(array: NDArray[Any]) -> list[NDArray[Any]]:
     """Views of consecutive rows, small enough that a memory map is never in memory whole."""
     if array.size == 0:

@@ -13,8 +13,8 @@ from rowtune.vectors.vectors import Vectors
 # Markup, mathematics (well-formed and broken), bytes that were no UTF-8, signs that no font has,
 # terminal markup, entities, a right-to-left word, a control character.
 AWKWARD = (
-    "<script>alert(1)</script>", "$x_1$", r"$\frac{", "caf\udce9", "\U00010fff\u4e2d", "[red]x[/red]",
-    "a&amp;b", "\u05d0\u05d1", "bell\x07", '"quoted\'', "{{ 7 * 7 }}",
+    "<script>alert(1)</script>", "$x_1$", r"$\frac{", "caf\udce9", "\U00010fff\u4e2d",
+    "[red]x[/red]", "a&amp;b", "\u05d0\u05d1", "bell\x07", '"quoted\'', "{{ 7 * 7 }}",
 )  # fmt: skip
 METHODS = ("random", "context_mean", "a_la_carte", "rowtune")
 

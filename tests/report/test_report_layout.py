@@ -82,7 +82,8 @@ def test_names_touch_neither_each_other_nor_strange_dots():
     axes.set_xlim(-1.1, 1.1)
     axes.set_ylim(-1.1, 1.1)
     dots = np.random.default_rng(5).uniform(-1, 1, size=(70, 2))
-    names = Names(axes, dots, radius=5)
+    line = np.column_stack([np.linspace(-1, 1, 200), np.full(200, 0.1)])
+    names = Names(axes, dots, radius=5, lines=line)
     put = [
         i for i in range(len(dots)) if names.put(i, f"word-{i}", size=9, color="k", weight="bold")
     ]
@@ -92,11 +93,12 @@ def test_names_touch_neither_each_other_nor_strange_dots():
     assert len(boxes) == len(put)
     for one, other in itertools.combinations(boxes, 2):
         assert not one.overlaps(other)
-    places = axes.transData.transform(dots)
+    places, struck = axes.transData.transform(dots), axes.transData.transform(line)
     room = axes.get_window_extent()
     for own, box in zip(put, boxes, strict=True):
         assert box.x0 >= room.x0 and box.y0 >= room.y0 and box.x1 <= room.x1 and box.y1 <= room.y1
         assert [i for i in range(len(dots)) if box.contains(*places[i])] in ([], [own])
+        assert not any(box.contains(*point) for point in struck)
 
 
 def test_the_map_prefers_words_that_are_new_altogether(case):

@@ -8,8 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_BITS = 11  # counters of one digit then fit the first-level cache
-_DIGITS = 1 << _BITS
+_FEWEST_BITS, _MOST_BITS = 4, 11  # of a digit: its counters fit the first-level cache
 
 
 class Groups(NamedTuple):
@@ -24,10 +23,12 @@ class Groups(NamedTuple):
 def group(slots: NDArray[np.int32]) -> Groups:
     """Sort the trainable positions of a batch by slot; -1 (frozen) is left out."""
     keys, order, largest = _drop_frozen(slots)
+    # A digit with far more values than there are keys would only count zeros.
+    bits = min(max(len(keys).bit_length(), _FEWEST_BITS), _MOST_BITS)
     shift = 0
     while largest >> shift:
-        keys, order = _sort_by_digit(keys, order, shift)
-        shift += _BITS
+        keys, order = _sort_by_digit(keys, order, shift, bits)
+        shift += bits
     unique, starts, longest = _boundaries(keys)
     return Groups(unique, starts, order, longest)
 
@@ -49,20 +50,21 @@ def _drop_frozen(slots: Any) -> Any:
 
 
 @numba.njit(nogil=True)
-def _sort_by_digit(keys: Any, order: Any, shift: int) -> Any:
+def _sort_by_digit(keys: Any, order: Any, shift: int, bits: int) -> Any:
     """One stable pass of a radix sort."""
-    places = np.zeros(_DIGITS, np.int64)
+    digits = 1 << bits
+    places = np.zeros(digits, np.int64)
     for key in keys:
-        places[(key >> shift) & (_DIGITS - 1)] += 1
+        places[(key >> shift) & (digits - 1)] += 1
     total = 0
-    for digit in range(_DIGITS):
+    for digit in range(digits):
         here = places[digit]
         places[digit] = total
         total += here
     sorted_keys = np.empty_like(keys)
     sorted_order = np.empty_like(order)
     for i in range(keys.shape[0]):
-        digit = (keys[i] >> shift) & (_DIGITS - 1)
+        digit = (keys[i] >> shift) & (digits - 1)
         place = places[digit]
         places[digit] = place + 1
         sorted_keys[place] = keys[i]

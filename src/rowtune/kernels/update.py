@@ -70,9 +70,13 @@ def update(
 
 def _check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool) -> Groups:
     """Grouping is serial and checking is not, so they run side by side."""
-    groups: list[Groups] = []
     most = grads.dtype.type(len(slots))
-    rows_per_chunk = max(1, _BYTES_PER_CHUNK // max(1, grads[:1].nbytes))
+    if grads.nbytes < _BYTES_PER_CHUNK:  # waking a thread would take longer than the check
+        if check_finite and not all_finite(slots, grads, 0, len(slots), most):
+            raise NonFiniteError(_what_is_not_finite(slots, grads))
+        return group(slots)
+    groups: list[Groups] = []
+    rows_per_chunk = max(1, _BYTES_PER_CHUNK // grads[:1].nbytes)
     checks = -(-len(slots) // rows_per_chunk) if check_finite else 0
     finite = [True] * checks
 
@@ -107,6 +111,8 @@ def _chunk_edges(groups: Groups, row_bytes: int, grad_bytes: int) -> list[int]:
     """Cut the groups into even shares of the bytes to move: rows both ways, gradients one."""
     count = len(groups.unique)
     moved = groups.starts * grad_bytes + np.arange(count + 1) * (2 * row_bytes)
-    num_chunks = max(1, int(moved[-1]) // _BYTES_PER_CHUNK)
+    num_chunks = int(moved[-1]) // _BYTES_PER_CHUNK
+    if num_chunks <= 1:
+        return [0, count]
     cuts = np.searchsorted(moved, np.linspace(0, moved[-1], num_chunks + 1))
     return [int(cut) for cut in np.unique(np.concatenate([[0], cuts, [count]]))]

@@ -11,8 +11,11 @@ from rowtune.report.canvas import write
 
 Boxes = NDArray[np.float64]  # rows are left, bottom, right, top in pixels
 
-# Where a name may stand, as seen from its dot: right, left, above, below, then the corners.
-SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 0.8), (-1, 0.8), (1, -0.8), (-1, -0.8))
+# Where a name may stand, as seen from its dot: right, left, above, below, then what lies between.
+SIDES = (
+    (1, 0), (-1, 0), (0, 1), (0, -1), (1, 0.8), (-1, 0.8), (1, -0.8), (-1, -0.8),
+    (1, 0.4), (-1, 0.4), (1, -0.4), (-1, -0.4), (0.6, 1), (-0.6, 1), (0.6, -1), (-0.6, -1),
+)  # fmt: skip
 
 
 class Names:
@@ -24,15 +27,24 @@ class Names:
         Axes whose limits are final: positions are measured in pixels.
     dots : (n, 2)
         Every dot in data units. A name keeps clear of all of them but its own.
-    radius : float
-        Of a dot, in pixels.
+    radius : float or (n,)
+        Of each dot, in pixels.
+    lines : (m, 2), optional
+        Points on lines, in data units, that no name may be struck through by.
     """
 
-    def __init__(self, axes: Any, dots: NDArray[np.float64], radius: float) -> None:
+    def __init__(
+        self,
+        axes: Any,
+        dots: NDArray[np.float64],
+        radius: NDArray[np.float64] | float,
+        lines: NDArray[np.float64] | None = None,
+    ) -> None:
         self.axes = axes
         self.renderer = axes.figure.canvas.get_renderer()
-        self.radius = radius
-        self.dots = axes.transData.transform(dots) if len(dots) else np.zeros((0, 2))
+        self.radius = np.broadcast_to(np.asarray(radius, np.float64), len(dots))
+        self.dots = _pixels(axes, dots)
+        self.lines = _pixels(axes, lines)
         box = axes.get_window_extent()
         self.room = (box.x0, box.y0, box.x1, box.y1)
         self.taken: list[tuple[float, float, float, float]] = []
@@ -47,8 +59,8 @@ class Names:
         width, height, sink = extent.width, extent.height, extent.y0
         x, y = self.dots[dot]
         for across, up in SIDES:
-            gap = self.radius + 4
-            left = x + across * gap - (0 if across > 0 else width if across < 0 else width / 2)
+            gap = self.radius[dot] + 3
+            left = x + across * gap - width * (1 - across) / 2
             bottom = y + up * (gap + height / 2) - height / 2
             box = (left, bottom, left + width, bottom + height)
             if self._free(box, dot):
@@ -73,10 +85,26 @@ class Names:
                 and top > other[1] - 2
             ):
                 return False
-        reach = self.radius
-        inside = (
-            (self.dots[:, 0] > left - reach) & (self.dots[:, 0] < right + reach)
-            & (self.dots[:, 1] > bottom - reach) & (self.dots[:, 1] < top + reach)
-        )  # fmt: skip
+        inside = _inside(self.dots, box, self.radius)
         inside[own] = False
-        return not inside.any()
+        return not inside.any() and not _inside(self.lines, box, 0.0).any()
+
+
+def _pixels(axes: Any, points: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    if points is None or not len(points):
+        return np.zeros((0, 2))
+    return np.asarray(axes.transData.transform(points), np.float64)
+
+
+def _inside(
+    points: NDArray[np.float64],
+    box: tuple[float, float, float, float],
+    reach: NDArray[np.float64] | float,
+) -> NDArray[np.bool_]:
+    """Tell which points lie in ``box``, or closer to it than ``reach``."""
+    left, bottom, right, top = box
+    x, y = points.T
+    within: NDArray[np.bool_] = (
+        (x > left - reach) & (x < right + reach) & (y > bottom - reach) & (y < top + reach)
+    )
+    return within

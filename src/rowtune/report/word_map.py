@@ -113,8 +113,10 @@ def draw_places(axes: Any, places: Places, theme: Theme, *, size: float = 9) -> 
             axes.plot(ends[:, 0], ends[:, 1], color=theme.new, alpha=0.45, lw=0.9, zorder=1)
     axes.scatter(*places.flat_known.T, s=11, color=theme.faint, lw=0, zorder=2)
     axes.scatter(*places.flat_new.T, s=34, color=theme.new, lw=0.8, ec=theme.paper, zorder=3)
-    dots = np.vstack([places.flat_new, places.flat_known, *_along(places)])
-    names = Names(axes, dots, radius=5.0)
+    dots = np.vstack([places.flat_new, places.flat_known])
+    ties = np.vstack([np.zeros((0, 2)), *_along(places)])
+    radius = np.repeat([6.0, 3.5], [len(places.new), len(places.known)])  # as scattered above
+    names = Names(axes, dots, radius, lines=ties)
     for i, word in enumerate(places.new):
         names.put(i, word, size=size, color=theme.new, weight="bold")
     for j, word in enumerate(places.known[: int(1.4 * len(places.new)) + 8]):
@@ -125,7 +127,7 @@ def _along(places: Places) -> Iterator[Floats]:
     """Points on each tie, so that no name is struck through."""
     for i, near in enumerate(places.tied):
         if near >= 0:
-            share = np.linspace(0.2, 0.8, 7)[:, None]
+            share = np.linspace(0.15, 0.85, 15)[:, None]
             yield share * places.flat_new[i] + (1 - share) * places.flat_known[near]
 
 
@@ -162,10 +164,11 @@ def map_of_new_words(
     if places is None:
         places = place_words(extension, vectors)
     figure = blank(11, 7.6, theme)
-    axes = figure.add_axes((0.015, 0.055, 0.97, 0.845))
+    axes = figure.add_axes((0.015, 0.06, 0.97, 0.84))
     title(axes, theme, "New words among the old ones", _legend(places))
     draw_places(axes, places, theme)
-    write(figure, 0.015, 0.02, _honest(places), size=8, color=theme.soft, va="bottom")
+    write(figure, 0.015, 0.015, _honest(places), size=8, color=theme.soft, va="bottom",
+          linespacing=1.35)  # fmt: skip
     save(figure, target)
 
 
@@ -173,7 +176,7 @@ def _legend(places: Places) -> str:
     if len(places.new) == places.of:
         shown = plural(places.of, "new word")
     else:
-        shown = f"{len(places.new)} of {places.of:,} new words, the most frequent"
+        shown = f"{len(places.new)} of {places.of:,} new words (new altogether first, by count)"
     return f"{shown}, tied to the nearest old word where the map keeps both close; grey: old words"
 
 
@@ -181,7 +184,7 @@ def _honest(places: Places) -> str:
     if not places.new:
         return ""
     return (
-        "Layout: t-SNE on cosines. Only closeness means something; the axes, and distances between "
-        f"far groups, do not. {places.kept:.0%} of the new words shown have their nearest old word "
-        "among the five closest here."
+        "Layout: t-SNE on cosines. Only closeness means something; the axes, and distances "
+        f"between far groups, do not.\n{places.kept:.0%} of the new words shown have their nearest "
+        "old word among the five closest here."
     )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import FunctionType
 from typing import Any
 
@@ -61,7 +62,7 @@ class Rule:
     def doc(self) -> str:
         return inspect.getdoc(self.function) or ""
 
-    @property
+    @cached_property
     def number_names(self) -> tuple[str, ...]:
         """Parameters of the function after row, grad and state, in order."""
         return tuple(inspect.signature(self.function).parameters)[2 + len(self.state) :]

@@ -1,6 +1,19 @@
 """Word vectors in files: load, save, extend and compare them."""
 
+from rowtune.vectors.extend import extend_file
 from rowtune.vectors.reading import load
 from rowtune.vectors.vectors import Vectors, WordError
+from rowtune.vectors.verify import Difference, Verification, sha256_of_rows, verify
+from rowtune.vectors.writing import save
 
-__all__ = ["Vectors", "WordError", "load"]
+__all__ = [
+    "Difference",
+    "Vectors",
+    "Verification",
+    "WordError",
+    "extend_file",
+    "load",
+    "save",
+    "sha256_of_rows",
+    "verify",
+]

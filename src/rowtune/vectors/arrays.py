@@ -38,8 +38,8 @@ def read_words_beside(source: Source, rows: int) -> Words:
     if source.words is None:
         words_name = source.path.with_suffix(".words.txt").name
         raise FormatError(
-            f"{source.name}: rows without words; expected {words_name} beside it, one word per line "
-            "in the order of the rows"
+            f"{source.name}: rows without words; expected {words_name} beside it, one word per "
+            "line in the order of the rows"
         )
     if source.words.suffix == ".parquet":
         words = read_parquet_words(source.words)
@@ -47,8 +47,8 @@ def read_words_beside(source: Source, rows: int) -> Words:
         words = Words.packed(_lines(source.words))
     if len(words) != rows:
         raise FormatError(
-            f"{source.words}: {len(words):,} words for the {rows:,} rows of {source.name}; expected "
-            "one word per row: these two files do not belong together"
+            f"{source.words}: {len(words):,} words for the {rows:,} rows of {source.name}; "
+            "expected one word per row: these two files do not belong together"
         )
     return words
 
@@ -76,9 +76,9 @@ def map_safetensors(source: Source) -> tuple[Words | None, Matrix]:
     tables = [k for k, v in tensors.items() if v.ndim == 2 and is_float(v.dtype)]
     if MATRIX not in tables and len(tables) != 1:
         raise FormatError(
-            f"{source.name}: {len(tables)} tensors could be the table ({', '.join(tables) or 'none'}"
-            f" of {', '.join(tensors) or 'no tensors'}); expected one 2-D tensor of floats, or one "
-            f"named {MATRIX!r}"
+            f"{source.name}: {len(tables)} tensors could be the table ({', '.join(tables)}) of "
+            f"{', '.join(tensors) or 'none'}; expected one 2-D tensor of floats, or one named "
+            f"{MATRIX!r}"
         )
     matrix = tensors[MATRIX if MATRIX in tables else tables[0]]
     matrix = _as_matrix(source.name, "the tensor", matrix)

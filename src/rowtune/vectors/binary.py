@@ -42,7 +42,8 @@ def parse_binary(
     for first in range(0, rows, _ROWS_AT_A_TIME):
         starts = []
         for _ in range(min(_ROWS_AT_A_TIME, rows - first)):
-            position += position < len(data) and data[position] == _NEWLINE
+            if position < len(data) and data[position] == _NEWLINE:
+                position += 1
             token = _token(data, position)
             position += len(token or b"") + 1 + row_bytes
             if token is None or position > len(data):
@@ -78,15 +79,13 @@ def _token(data: Bytes, start: int) -> bytes | None:
         width *= 16
 
 
-def end_of_binary(data: Bytes, layout: Layout) -> int:
-    """Where the last row ends; newlines after it are no part of a row."""
-    end = len(data)
-    rows = layout.rows or 0
-    body = layout.body
-    if rows == 0:
-        return body
-    position = body
-    for _ in range(rows):
-        position += data[position] == _NEWLINE
+def end_of_binary(data: Bytes, layout: Layout) -> tuple[int, bytes]:
+    """Where the last row ends, and what stands between rows: a newline or nothing."""
+    position, between = layout.body, b""
+    for row in range(layout.rows or 0):
+        if row > 0 and data[position] == _NEWLINE:
+            position += 1
         position += len(_token(data, position) or b"") + 1 + 4 * layout.dim
-    return min(int(position), end)
+        if row == 0 and data[position : position + 1].tobytes() == b"\n":
+            between = b"\n"
+    return position, between

@@ -160,6 +160,6 @@ def _samples(tensors: dict[str, Array]) -> str:
         last = max(0, len(data) - _SAMPLE_BYTES)
         checksum = zlib.crc32(f"{tensor.dtype} {tensor.shape}".encode())
         for start in np.linspace(0, last, _SAMPLES).astype(int).tolist():
-            checksum = zlib.crc32(data[start : start + _SAMPLE_BYTES], checksum)
+            checksum = zlib.crc32(data[start : start + _SAMPLE_BYTES].data, checksum)
         sums[name] = checksum
     return json.dumps(sums)

@@ -120,7 +120,7 @@ def _copy_and_add(
     kind: Kind,
     progress: Progress | None,
 ) -> None:
-    end, rows = _extent(data, layout)
+    end, rows, between = _extent(data, layout)
     if rows != len(vectors) or layout.dim != vectors.dim:
         raise FormatError(
             f"{origin.name}: {rows:,} rows of {layout.dim} values, but the table that was loaded "
@@ -130,25 +130,25 @@ def _copy_and_add(
         file.write(header(kind, rows + len(added), layout.dim))
         for start in range(layout.body, end, _BYTES_AT_A_TIME):
             stop = min(start + _BYTES_AT_A_TIME, end)
-            file.write(memoryview(data[start:stop]))
+            file.write(data[start:stop].data)
             if progress:
                 progress("writing", stop, end)
+        file.write(between if rows else b"")
         if layout.binary:
-            row_end = data[end - 1 : end].tobytes() if _rows_end_in_newline(data, layout) else b""
-            file.write(binary_records(added, 0, len(added), row_end))
+            file.write(binary_records(added, 0, len(added), between))
             return
         from rowtune.vectors.text_out import text_lines  # noqa: PLC0415  (imports pyarrow)
 
-        file.write(b"\r\n" if layout.crlf and rows else b"\n" if rows else b"")
         for lines, _ in text_lines(name, added.words, added.matrix, layout.line_end):
             file.write(lines)
 
 
-def _extent(data: Bytes, layout: Layout) -> tuple[int, int]:
-    """Where the last old row ends, and how many rows there are."""
+def _extent(data: Bytes, layout: Layout) -> tuple[int, int, bytes]:
+    """Where the last old row ends, how many there are, and what stands between two rows."""
     if layout.binary:
-        return end_of_binary(data, layout), layout.rows or 0
+        end, between = end_of_binary(data, layout)
+        return end, layout.rows or 0, between
     from rowtune.vectors.text import count_rows, end_of_rows  # noqa: PLC0415
 
     end = end_of_rows(data, layout.body)
-    return end, count_rows(data[layout.body : end])
+    return end, count_rows(data[layout.body : end]), b"\r\n" if layout.crlf else b"\n"

@@ -22,7 +22,9 @@ _PACKERS = {
     b"7z\xbc\xaf": "7z",
 }
 _PICKLE_NAMES = (".pkl", ".pickle", ".model", ".kv", ".joblib", ".pt", ".pth")
-_PICKLE_START = re.compile(rb"\x80[\x01-\x05]|\((?:d|l|t)p?\d*\n|c[A-Za-z_][\w.]*\n\w+\n|\(i[\w.]+\n")
+_PICKLE_START = re.compile(
+    rb"\x80[\x01-\x05]|\((?:d|l|t)p?\d*\n|c[A-Za-z_][\w.]*\n\w+\n|\(i[\w.]+\n"
+)
 _FASTTEXT_MODEL = b"\xba\x16\x4f\x2f"
 
 
@@ -68,8 +70,8 @@ def resolve(path_or_name: str | os.PathLike[str]) -> Source:
     if colon and Path(archive + ".zip").expanduser().is_file():
         return Source(name, Path(archive + ".zip").expanduser(), member=member)
     raise MissingFileError(
-        f"{name}: no such file; expected a file of vectors, 'archive.zip:member', or the name of an "
-        f"installed table ({', '.join(TABLES)})"
+        f"{name}: no such file; expected a file of vectors, 'archive.zip:member', or the name of "
+        f"an installed table ({', '.join(TABLES)})"
     )
 
 
@@ -91,7 +93,7 @@ def read_bytes(source: Source) -> NDArray[np.uint8]:
     for magic, packer in _PACKERS.items():
         if head.startswith(magic):
             raise FormatError(
-                f"{source.name}: packed with {packer}; expected text, binary, .gz or .zip: unpack it"
+                f"{source.name}: packed with {packer}; expected .gz, .zip or no packing: unpack it"
             )
     if not head:
         return np.zeros(0, np.uint8)  # an empty file cannot be mapped
@@ -148,14 +150,16 @@ def refuse_unsafe(name: str, head: bytes) -> None:
         raise FormatError(pickle_message(name))
     if head.startswith(_FASTTEXT_MODEL):
         raise FormatError(
-            f"{name}: a fastText model; expected its vectors: use the .vec file that fastText wrote "
-            "beside it, or print them with `fasttext print-word-vectors`"
+            f"{name}: a fastText model; expected its vectors: use the .vec file that fastText "
+            "wrote beside it, or print them with `fasttext print-word-vectors`"
         )
 
 
 def refuse_misread(name: str, head: bytes) -> None:
     """`FormatError` for text that would be taken for another kind of file by its first bytes."""
-    if head.startswith((_GZIP, *_ZIP, _NPY, *_PACKERS, _FASTTEXT_MODEL)) or _PICKLE_START.match(head):
+    if head.startswith((_GZIP, *_ZIP, _NPY, *_PACKERS, _FASTTEXT_MODEL)) or _PICKLE_START.match(
+        head
+    ):
         raise FormatError(
             f"{name}: the first word, {head.split(b' ')[0][:40]!r}, begins as a packed file or a "
             "pickle does; save as .safetensors, which holds any word"

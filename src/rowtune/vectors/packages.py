@@ -46,7 +46,7 @@ def locate(name: str) -> tuple[Path, Path]:
 def read_parquet_words(path: Path) -> Words:
     """The words of a parquet file with a single column of strings."""
     import pyarrow as pa  # noqa: PLC0415  (a tenth of a second that a cached load need not pay)
-    import pyarrow.parquet as parquet  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
 
     from rowtune.vectors.text import words_of  # noqa: PLC0415
 

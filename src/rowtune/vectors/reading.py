@@ -117,6 +117,11 @@ def read_rows(source: Source) -> tuple[Bytes, Layout]:
     )
 
 
+def is_mappable(source: Source) -> bool:
+    """Whether the rows lie in the file as they do in memory: .npy and .safetensors."""
+    return source.head(6) == _NPY_MAGIC or _is_safetensors(source)
+
+
 def _map_matrix(source: Source) -> Matrix | None:
     """The rows of a format that can be mapped as it is, else None."""
     if source.head(6) == _NPY_MAGIC:
@@ -125,8 +130,8 @@ def _map_matrix(source: Source) -> Matrix | None:
         return map_safetensors(source)[1]
     if source.path.suffix in (".npy", ".safetensors"):
         raise FormatError(
-            f"{source.name}: begins with {source.head(12)!r}, which is no {source.path.suffix} file; "
-            "it is damaged or misnamed: fetch or save it again"
+            f"{source.name}: begins with {source.head(12)!r}, as no {source.path.suffix} file does; it "
+            "is damaged or misnamed: fetch or save it again"
         )
     return None
 
@@ -135,5 +140,3 @@ def _is_safetensors(source: Source) -> bool:
     """A length of 8 bytes, then JSON: nothing else that is read here begins like that."""
     head = source.head(9)
     return head[8:] == b"{" and source.path.suffix == ".safetensors"
-
-

@@ -1,8 +1,8 @@
 """Text tables with lines that are not one word and D numbers: tokens with spaces, stray blanks, ...
 
-Only a run of lines that the fast parser refused comes here. Spaces inside tokens are found for all
-lines at once, overwritten in a copy, and put back into the words after parsing. What is left is read
-line by line, or refused with its line number.
+Only a run of lines that the fast parser refused comes here. Spaces inside tokens are found for
+all lines at once, overwritten in a copy, and put back into the words after parsing. What is left is
+read line by line, or refused with its line number.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ def _dtype(name: str, key: str, code: str) -> np.dtype[Any]:
                 f"{name}: tensor {key!r} is bfloat16, which NumPy lacks; type: pip install "
                 "ml_dtypes, or save the tensor as float32 first (every bfloat16 fits exactly)"
             ) from None
-        return np.dtype(ml_dtypes.bfloat16)
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
     if code not in _DTYPES:
         raise FormatError(f"{name}: tensor {key!r} has the dtype {code}; expected F16, F32 or F64")
     return np.dtype(_DTYPES[code])
@@ -88,7 +89,9 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, Array], metadata: dict[s
     place = 0
     for key in order:
         tensor = tensors[key]
-        dtype = "BF16" if tensor.dtype.name == "bfloat16" else _NAMES[tensor.dtype.newbyteorder("<")]
+        dtype = (
+            "BF16" if tensor.dtype.name == "bfloat16" else _NAMES[tensor.dtype.newbyteorder("<")]
+        )
         offsets = [place, place + tensor.nbytes]
         header[key] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": offsets}
         place += tensor.nbytes
@@ -96,7 +99,7 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, Array], metadata: dict[s
     raw += b" " * (-(8 + len(raw)) % 64)
     file.write(len(raw).to_bytes(8, "little") + raw)
     for key in order:
-        file.write(flat_bytes(tensors[key]))
+        file.write(flat_bytes(tensors[key]).data)
 
 
 def flat_bytes(array: Array) -> Array:

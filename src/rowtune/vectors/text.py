@@ -1,7 +1,7 @@
 """Text tables, GloVe and word2vec alike: bytes in, words and float32 rows out.
 
-Lines are split on b"\\n" and fields on b" ", nothing else: U+0085, U+2028, quotes and bytes that are
-no UTF-8 are parts of words. A b"\\r" before the b"\\n" belongs to the line end.
+Lines are split on b"\\n" and fields on b" ", nothing else: U+0085, U+2028, quotes and bytes that
+are no UTF-8 are parts of words. A b"\\r" before the b"\\n" belongs to the line end.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as csv
 from numpy.typing import NDArray
+from pyarrow import csv
 
 from rowtune.errors import FormatError
 from rowtune.vectors.sniff import Layout
@@ -51,7 +51,7 @@ def parse_text(
     from rowtune.vectors.repair import parse_repaired  # noqa: PLC0415  (it imports this file)
 
     body = data[layout.body : end_of_rows(data, layout.body)]
-    total = 0 if len(body) == 0 else count_byte(body, _NEWLINE) + 1
+    total = count_rows(body)
     matrix = np.empty((total, layout.dim), np.float32)
     parts: list[Words] = []
     row = 0
@@ -149,12 +149,15 @@ def end_of_rows(data: Bytes, body: int) -> int:
     return end
 
 
+def count_rows(body: Bytes) -> int:
+    """How many lines there are in whole lines without the last b"\\n"."""
+    return count_byte(body, _NEWLINE) + 1 if len(body) else 0
+
+
 def count_byte(data: Bytes, byte: int) -> int:
     """How often ``byte`` occurs, without a temporary as large as the file."""
     step = _BLOCK_BYTES
-    return sum(
-        int(np.count_nonzero(data[i : i + step] == byte)) for i in range(0, len(data), step)
-    )
+    return sum(int(np.count_nonzero(data[i : i + step] == byte)) for i in range(0, len(data), step))
 
 
 def _has_bare_return(segment: Bytes) -> bool:

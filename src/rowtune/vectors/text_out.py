@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as compute
+from pyarrow import compute
 
 from rowtune.errors import FormatError
 from rowtune.vectors.vectors import Matrix

@@ -1,8 +1,9 @@
-"""The words of a table: one run of bytes and where each word starts, decoded only when asked for."""
+"""The words of a table: one run of bytes and where each word starts, decoded when asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from rowtune.errors import FormatError
 
 Bytes = NDArray[np.uint8]
+
 
 class Words(Sequence[str]):
     """The words of a table in the order of its rows.
@@ -70,7 +72,7 @@ class Words(Sequence[str]):
         """The bytes of every word in turn."""
         data, first = self.packed_blob().tobytes(), int(self.offsets[0])
         ends = (self.offsets - first).tolist()
-        return (data[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True))
+        return (data[a:b] for a, b in pairwise(ends))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

