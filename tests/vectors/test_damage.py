@@ -1,6 +1,7 @@
 """Each kind of damage has its own message; nothing unsafe is opened; nothing is half written."""
 
 import gzip
+import json
 import pickle
 import sys
 import zipfile
@@ -69,7 +70,7 @@ class Trap:
 def test_pickles_are_refused_and_never_opened(tmp_path: Path, name: str, protocol: int) -> None:
     data = pickle.dumps(Trap(), protocol)
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
-    with pytest.raises(FormatError, match="a pickle, which runs code.*save_word2vec_format"):
+    with pytest.raises(FormatError, match=r"a pickle, which runs code.*save_word2vec_format"):
         load(tmp_path / name)
 
 
@@ -92,7 +93,7 @@ def test_pickles_inside_arrays_and_archives_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_that_are_nothing(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="no such file.*glove-6b-50d"):
+    with pytest.raises(MissingFileError, match=r"no such file.*glove-6b-50d"):
         load(tmp_path / "nothing.txt")
     with pytest.raises(FileNotFoundError):
         load("glove-7b")
@@ -159,7 +160,7 @@ def test_safetensors_without_one_clear_table(tmp_path: Path) -> None:
     path = tmp_path / "v.safetensors"
     zeros = np.zeros((2, 3), np.float32)
     safetensors.numpy.save_file({"x": zeros, "y": zeros}, path)
-    with pytest.raises(FormatError, match="2 tensors could be the table .x, y."):
+    with pytest.raises(FormatError, match=r"2 tensors could be the table .x, y."):
         load(path)
     safetensors.numpy.save_file({"x": zeros[0]}, path)
     with pytest.raises(FormatError, match="0 tensors could be the table"):
@@ -171,14 +172,10 @@ def test_safetensors_without_one_clear_table(tmp_path: Path) -> None:
 
 def test_bfloat16_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "v.safetensors"
-    save(Vectors(["a"], np.zeros((1, 2), np.float16)), path)
-    path.write_bytes(path.read_bytes().replace(b'"F16" ', b'"BF16"').replace(b'"F16"', b'"BF16"', 1))
+    about = {"matrix": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]}}
+    header = json.dumps(about).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    raw = path.read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    if raw[8 + length - 1 : 8 + length] != b" ":  # keep the header's length right
-        raw = (length + 1).to_bytes(8, "little") + raw[8:]
-        path.write_bytes(raw)
     with pytest.raises(FormatError, match="pip install ml_dtypes"):
         load(path)
 

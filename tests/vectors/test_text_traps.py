@@ -134,9 +134,7 @@ def test_segments_join_seamlessly(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     rows = [f"{'w x' if i % 7 == 0 else 'w'}{i}" for i in range(100)]
     lines = [f"{w} {i} {'+' if i % 13 == 0 else ''}{i + 0.5}\n" for i, w in enumerate(rows)]
     stages: list[tuple[str, int, int]] = []
-    v = load(
-        put(tmp_path, "".join(lines).encode()), progress=lambda *about: stages.append(about)
-    )
+    v = load(put(tmp_path, "".join(lines).encode()), progress=lambda *about: stages.append(about))
     assert list(v.words) == rows
     assert np.array_equal(v.matrix[:, 1], np.arange(100) + 0.5)
     assert stages[-1][1] == stages[-1][2] and len(stages) > 10 and stages[0][0] == "parsing"

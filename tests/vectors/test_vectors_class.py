@@ -34,7 +34,7 @@ def test_missing_words_are_key_errors_that_read_well() -> None:
         v["nope"]
     assert isinstance(caught.value, WordError)
     assert str(caught.value).startswith("'nope' is not among the 3 words")
-    with pytest.raises(WordError, match="2 of 3 words are not in this table, e.g. 'x', 'y'"):
+    with pytest.raises(WordError, match=r"2 of 3 words are not in this table, e.g. 'x', 'y'"):
         v.ids(["x", "a", "y"])
 
 

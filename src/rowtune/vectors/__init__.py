@@ -1,6 +1,7 @@
 """Word vectors in files: load, save, extend and compare them."""
 
 from rowtune.vectors.extend import extend_file
+from rowtune.vectors.kinds import kind_of
 from rowtune.vectors.reading import load
 from rowtune.vectors.vectors import Vectors, WordError
 from rowtune.vectors.verify import Difference, Verification, sha256_of_rows, verify
@@ -12,6 +13,7 @@ __all__ = [
     "Verification",
     "WordError",
     "extend_file",
+    "kind_of",
     "load",
     "save",
     "sha256_of_rows",

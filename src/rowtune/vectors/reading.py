@@ -128,10 +128,11 @@ def _map_matrix(source: Source) -> Matrix | None:
         return map_npy(source)
     if _is_safetensors(source):
         return map_safetensors(source)[1]
-    if source.path.suffix in (".npy", ".safetensors"):
+    suffix = source.path.suffix
+    if suffix in (".npy", ".safetensors"):
         raise FormatError(
-            f"{source.name}: begins with {source.head(12)!r}, as no {source.path.suffix} file does; it "
-            "is damaged or misnamed: fetch or save it again"
+            f"{source.name}: begins with {source.head(12)!r}, as no {suffix} file does; it is "
+            "damaged or misnamed: fetch or save it again"
         )
     return None
 

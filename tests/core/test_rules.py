@@ -1,0 +1,212 @@
+"""Every rule, on every dtype, against the naive judge and against torch."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from judge import FORMULAS, Judge
+
+from rowtune import Table, numpy_engine, rules
+from rowtune.errors import RuleError
+from rowtune.kernels import update as kernels
+from rowtune.step import Trained
+
+HYPER = {"lr_decay": 0.1, "initial_accumulator_value": 0.3, "momentum": 0.7, "eps": 1e-3}
+TOLERANCE = {np.float64: 1e-12, np.float32: 2e-5, np.float16: 2e-2}
+DECAYS = [(0.0, False), (0.1, False), (0.1, True)]
+
+
+def hyper_of(name, **more):
+    rule = rules.get(name)
+    given = {k: v for k, v in HYPER.items() if k in rule.defaults}
+    return rule.hyper(lr=0.03, **given, **more)
+
+
+def batches(rng, num_rows, width, dtype, count=25):
+    for i in range(count):
+        ids = rng.integers(0, num_rows, (3, 4)) if i % 5 else np.zeros((0,), int)
+        yield ids, rng.standard_normal((*ids.shape, width)).astype(dtype)
+
+
+def test_the_judge_knows_every_rule():
+    assert set(FORMULAS) == set(rules.names())
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", rules.names())
+def test_a_rule_agrees_with_the_judge(name, dtype, decay):
+    rng = np.random.default_rng(1)
+    weights = rng.standard_normal((9, 5)).astype(dtype)
+    hyper = hyper_of(name, weight_decay=decay[0], decoupled=decay[1])
+    table = Table(weights, train=[7, 0, 3, 8], rule=name, **hyper)
+    judge = Judge(weights, [7, 0, 3, 8], name, hyper)
+    for ids, grads in batches(rng, 9, 5, dtype):
+        table.update(ids, grads)
+        judge.update(ids, grads)
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(table.weights, judge.matrix(), rtol=tolerance, atol=tolerance)
+    assert table.steps.tolist() == [judge.steps[i] for i in (0, 3, 7, 8)]
+    for state, first in rules.get(name).first_values(hyper).items():
+        expected = judge.state_array(state, (0, 3, 7, 8), first)
+        tight = min(tolerance, 1e-4)  # state is never narrower than float32
+        if dtype is not np.float16:
+            np.testing.assert_allclose(table.state[state], expected, rtol=tight, atol=tight)
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", rules.names())
+def test_the_kernel_and_the_plain_step_agree_to_the_last_bits(name, dtype, decay):
+    rng = np.random.default_rng(2)
+    weights = rng.standard_normal((9, 17)).astype(dtype)
+    hyper = hyper_of(name, weight_decay=decay[0], decoupled=decay[1])
+    compiled, plain = (Table(weights, [7, 0, 3, 8], name, **hyper) for _ in range(2))
+    assert kernels.can_compile(compiled.block)
+    for ids, grads in batches(rng, 9, 17, dtype):
+        compiled.update(ids, grads)
+        trained = Trained(plain.block, tuple(plain.state.values()), plain.steps)
+        slots = plain.rows.slots(ids).reshape(-1)
+        numpy_engine.update_plain(plain._tuned, trained, slots, grads.reshape(-1, 17), True)
+    np.testing.assert_allclose(compiled.block, plain.block, rtol=8 * np.finfo(dtype).eps, atol=1e-7)
+    assert compiled.steps.tolist() == plain.steps.tolist()
+
+
+TORCH = {
+    "sgd": lambda p, h: torch.optim.SGD(p, lr=h["lr"]),
+    "momentum": lambda p, h: torch.optim.SGD(p, lr=h["lr"], momentum=h["momentum"]),
+    "nesterov": lambda p, h: torch.optim.SGD(
+        p, lr=h["lr"], momentum=h["momentum"], nesterov=True
+    ),
+    "adagrad": lambda p, h: torch.optim.Adagrad(
+        p,
+        lr=h["lr"],
+        lr_decay=h["lr_decay"],
+        initial_accumulator_value=h["initial_accumulator_value"],
+        eps=h["eps"],
+    ),
+    "rmsprop": lambda p, h: torch.optim.RMSprop(p, lr=h["lr"], alpha=h["alpha"], eps=h["eps"]),
+    "adam": lambda p, h: torch.optim.Adam(
+        p, lr=h["lr"], betas=(h["beta1"], h["beta2"]), eps=h["eps"]
+    ),
+    "adamw": lambda p, h: torch.optim.AdamW(
+        p,
+        lr=h["lr"],
+        betas=(h["beta1"], h["beta2"]),
+        eps=h["eps"],
+        weight_decay=h["weight_decay"],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", rules.names())
+def test_touching_every_row_in_every_step_equals_torch(name, dtype):
+    rng = np.random.default_rng(3)
+    weights = rng.standard_normal((20, 6)).astype(dtype)
+    table = Table(weights, rule=name, **hyper_of(name))
+    parameter = torch.nn.Parameter(torch.tensor(weights))
+    optimizer = TORCH[name]([parameter], hyper_of(name))
+    for _ in range(60):
+        grads = rng.standard_normal((20, 6)).astype(dtype)
+        table.update(np.arange(20), grads)
+        parameter.grad = torch.tensor(grads)
+        optimizer.step()
+    tolerance = 1e-12 if dtype is np.float64 else 3e-6
+    np.testing.assert_allclose(
+        table.weights, parameter.detach().numpy(), rtol=tolerance, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_defaults_are_those_of_torch(name):
+    ours, theirs = rules.get(name).defaults, None
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    cls = type(TORCH[name]([parameter], hyper_of(name)))
+    theirs = {k: p.default for k, p in inspect.signature(cls).parameters.items()}
+    if "betas" in theirs:
+        theirs["beta1"], theirs["beta2"] = theirs["betas"]
+    for hyper in set(ours) & set(theirs) - {"lr", "momentum", "nesterov"}:
+        assert ours[hyper] == theirs[hyper], hyper
+
+
+def test_a_rare_row_starts_at_its_own_step_one():
+    table = Table(np.zeros((2, 3)), rule="adam", lr=0.01)
+    for _ in range(5000):
+        table.update([0], np.ones((1, 3)))
+    table.update([1], np.full((1, 3), 5.0))
+    np.testing.assert_allclose(table.weights[1], -0.01, rtol=1e-6)  # 1.00 x lr
+    assert table.steps.tolist() == [5000, 1]
+
+
+def test_float32_keeps_the_digits_of_one_minus_beta2():
+    table = Table(np.zeros((1, 1), np.float32), rule="adam", beta2=0.9999)
+    table.update([0], np.ones((1, 1)))
+    assert table.state["v"][0, 0] == np.float32(1e-4)
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_a_compiled_rule_never_leaves_float32(name):
+    table = Table(np.zeros((2, 3), np.float32), rule=name, weight_decay=0.1)
+    table.update([0], np.ones((1, 3)))
+    from rowtune.kernels.fused import kernel_of
+
+    step = kernel_of(table._tuned.rule, table._tuned.decay).py_func.__globals__["step"]
+    results = [str(step.overloads[s].signature.return_type) for s in step.signatures]
+    assert results
+    assert not any("float64" in result for s, result in zip(step.signatures, results, strict=True)
+                   if "float64" not in str(s)), results  # fmt: skip
+
+
+def test_a_rule_of_the_users_own():
+    @rules.rule(state={"seen": 0.0}, lr=0.5)
+    def halving(row, grad, seen, lr):
+        """Half of the gradient's step, and a count."""
+        return row - lr * grad, seen + lr
+
+    table = Table(np.ones((3, 2)), rule=halving)
+    table.update([1, 1], np.ones((2, 2)))
+    assert table.rule == "halving"
+    assert table.weights.tolist() == [[1, 1], [1 - 2e-3, 1 - 2e-3], [1, 1]]  # Table's lr is 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"rule": "adamax2"}, "there is no rule 'adamax2'; expected one of sgd"),
+        ({"rule": "sgd", "beta1": 0.9}, "'sgd' takes no hyper-parameter 'beta1'; it takes lr"),
+        ({"lr": -1}, "lr=-1; expected at least 0"),
+        ({"lr": float("nan")}, "lr=nan"),
+        ({"beta2": 1.0}, "beta2=1.0; expected at least 0 and below 1"),
+        ({"betas": 0.9}, "expected two numbers"),
+        ({"eps": "small"}, "expected a number"),
+    ],
+)
+def test_a_rule_or_hyper_parameter_that_makes_no_sense(arguments, words):
+    with pytest.raises(RuleError, match=words):
+        Table(np.zeros((2, 2)), **arguments)
+
+
+def test_hyper_parameters_change_between_updates_and_state_stays():
+    table = Table(np.zeros((1, 1)), rule="adam", lr=1.0, betas=(0.5, 0.5), eps=0.0)
+    table.update([0], [[1.0]])
+    table.lr = 0.0
+    table.update([0], [[1.0]])
+    np.testing.assert_allclose(table.weights, [[-1.0]])
+    table.set_hyper(lr=1.0, beta1=0.0)
+    table.update([0], [[1.0]])
+    np.testing.assert_allclose(table.weights, [[-2.0]])
+    assert table.hyper["beta1"] == 0.0
+    with pytest.raises(RuleError, match="lr"):
+        table.lr = -1
+    assert table.lr == 1.0
+
+
+def test_every_rule_says_its_formula_and_its_source():
+    for name in rules.names():
+        doc = rules.get(name).doc
+        assert "torch.optim" in doc, name
+        assert any(year in doc for year in ("1951", "1964", "2011", "2012", "2015")), name
