@@ -55,7 +55,7 @@ def in_fresh_process(path: Path) -> float:
 def load_with_gensim(path: Path) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from gensim.models import KeyedVectors  # noqa: PLC0415
+        from gensim.models import KeyedVectors
 
     seconds, vectors = timed(
         lambda: KeyedVectors.load_word2vec_format(path, binary=False, no_header=True)

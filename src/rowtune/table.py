@@ -241,7 +241,7 @@ class Table:
             Their ids.
         """
         new = np.asarray(new_rows)
-        shape = (len(new),) if new.ndim == 2 else ()
+        shape = (len(new),) if new.ndim == 2 else (1,)
         new = checks.values(new, shape, self.shape[1], self.dtype, check_finite=True)
         first = self.rows.num_rows
         self.rows = self.rows.grown(len(new))

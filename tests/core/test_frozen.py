@@ -126,7 +126,11 @@ def test_a_batch_of_frozen_ids_leaves_the_first_and_the_last_slot_alone(name):
     weights = rng.standard_normal((10, 3)).astype(np.float32)
     table = Table(weights, [0, 4, 9], name, weight_decay=0.1)
     train_a_while(table, rng)
-    before = digest(table.block), {k: digest(v) for k, v in table.state.items()}, digest(table.steps)
+    before = (
+        digest(table.block),
+        {k: digest(v) for k, v in table.state.items()},
+        digest(table.steps),
+    )
     table.update([1, 2, 8, 8], np.full((4, 3), 7.0))
     table.update([3], np.full((1, 3), np.nan))  # ignored, like every gradient of a frozen row
     after = digest(table.block), {k: digest(v) for k, v in table.state.items()}, digest(table.steps)

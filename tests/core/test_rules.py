@@ -78,9 +78,7 @@ def test_the_kernel_and_the_plain_step_agree_to_the_last_bits(name, dtype, decay
 TORCH = {
     "sgd": lambda p, h: torch.optim.SGD(p, lr=h["lr"]),
     "momentum": lambda p, h: torch.optim.SGD(p, lr=h["lr"], momentum=h["momentum"]),
-    "nesterov": lambda p, h: torch.optim.SGD(
-        p, lr=h["lr"], momentum=h["momentum"], nesterov=True
-    ),
+    "nesterov": lambda p, h: torch.optim.SGD(p, lr=h["lr"], momentum=h["momentum"], nesterov=True),
     "adagrad": lambda p, h: torch.optim.Adagrad(
         p,
         lr=h["lr"],

@@ -1,4 +1,4 @@
-"""The kernels survive what users do: any number of threads, forks, and launches from two threads."""
+"""Kernels survive what users do: any number of threads, forks, launches from two threads."""
 
 from __future__ import annotations
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
-from rowtune.report.canvas import LIGHT, blank
+from rowtune.report.canvas import LIGHT, blank, drawable
 from rowtune.report.labels import Names
 from rowtune.report.neighbourhood import affinities, kept_neighbours, plane
-from rowtune.report.word_map import place_words
+from rowtune.report.word_map import draw_places, place_words
 
 
 def clusters(each=15, dim=20):
@@ -52,19 +54,22 @@ def test_equal_rows_do_not_break_it():
     assert np.isfinite(plane(np.ones((8, 4)))).all()
 
 
-def test_affinities_have_the_asked_perplexity():
+@pytest.mark.parametrize("perplexity", [6.0, 20.0])
+def test_affinities_have_the_asked_perplexity(perplexity):
     rows, _ = clusters()
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    both = affinities(unit, perplexity=7.0)
+    both = affinities(unit, perplexity=perplexity)
     assert both.sum() == pytest.approx(1)
     np.testing.assert_allclose(both, both.T)
     assert np.diag(both).max() == 0
-    # Two rows far from each other: each is all of the other's neighbourhood.
-    np.testing.assert_allclose(affinities(np.eye(2), perplexity=1.0), [[0, 0.5], [0.5, 0]])
     # Symmetrising only adds neighbours, so the entropy of a row stays near what was asked.
-    rows_of = both / both.sum(axis=1, keepdims=True)
-    entropy = -(rows_of * np.log(np.maximum(rows_of, 1e-300))).sum(axis=1)
-    assert np.exp(entropy).mean() == pytest.approx(7, rel=0.35)
+    share = both / both.sum(axis=1, keepdims=True)
+    entropy = -(share * np.log(np.maximum(share, 1e-300))).sum(axis=1)
+    assert np.exp(entropy).mean() == pytest.approx(perplexity, rel=0.35)
+
+
+def test_two_rows_are_all_of_each_others_neighbourhood():
+    np.testing.assert_allclose(affinities(np.eye(2), perplexity=1.0), [[0, 0.5], [0.5, 0]])
 
 
 def test_kept_neighbours_tells_torn_pairs():
@@ -114,3 +119,22 @@ def test_the_map_prefers_words_that_are_new_altogether(case):
     for word, near in zip(places.new, places.tied, strict=True):
         if near >= 0:
             assert places.known[near] in {name for name, _ in facts[word].neighbours}
+
+
+def test_new_words_are_the_strong_dots_and_known_ones_the_faint(case):
+    places = place_words(case.extension, case.vectors)
+    axes = blank(11, 7, LIGHT).add_axes((0, 0, 1, 1))
+    draw_places(axes, places, LIGHT)
+    dots = {to_hex(dots.get_facecolor()[0]): dots.get_offsets() for dots in axes.collections}
+    np.testing.assert_array_equal(dots[LIGHT.new], places.flat_new)
+    np.testing.assert_array_equal(dots[LIGHT.faint], places.flat_known)
+    strong = {text.get_text() for text in axes.texts if text.get_color() == LIGHT.new}
+    assert len(strong) > 10
+    assert strong <= {drawable(word) for word in places.new}
+
+
+def test_a_map_of_nothing_says_so(case):
+    nothing = replace(case.extension, new_words=(), rows=case.extension.rows[:0])
+    axes = blank(11, 7, LIGHT).add_axes((0, 0, 1, 1))
+    draw_places(axes, place_words(nothing, case.vectors), LIGHT)
+    assert [text.get_text() for text in axes.texts] == ["No new words: the table knows them all."]

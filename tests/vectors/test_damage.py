@@ -87,6 +87,7 @@ def test_pickles_inside_arrays_and_archives_are_refused(tmp_path: Path) -> None:
     (tmp_path / "v.words.txt").write_text("a\nb\n")
     with zipfile.ZipFile(tmp_path / "torch.zip", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(Trap()))
+        archive.writestr("archive/version", "3")
     for name in ("v.npy", "torch.zip"):
         with pytest.raises(FormatError, match="a pickle, which runs code"):
             load(tmp_path / name)

@@ -8,6 +8,12 @@ import pytest
 from rowtune.vectors import Vectors, load, repair, text
 
 
+@pytest.fixture(autouse=True, params=[1, 16], ids=["alone", "together"])
+def lines_worth_parsing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bad lines are found singly, or taken with their neighbours: the result is the same."""
+    monkeypatch.setattr(repair, "_LINES_WORTH_PARSING", request.param)
+
+
 def put(folder: Path, data: bytes, name: str = "v.txt") -> Path:
     path = folder / name
     path.write_bytes(data)
@@ -96,6 +102,17 @@ def test_carriage_returns_inside_tokens(tmp_path: Path) -> None:
     assert raw_words(v) == [b"a", b"x\ry", b"\r", b"b"] and v.matrix[1].tolist() == [3, 4]
 
 
+def test_a_carriage_return_never_ends_a_line(tmp_path: Path) -> None:
+    v = load(put(tmp_path, b"a 1 2\nb 3 4\rc 5 6\nd 7 8\n"))
+    assert raw_words(v) == [b"a", b"b 3 4\rc", b"d"] and v.matrix[1].tolist() == [5, 6]
+
+
+def test_lines_set_aside_before_tokens_with_spaces(tmp_path: Path) -> None:
+    v = load(put(tmp_path, b"a 1 2\nb 3 4 \nc +5 6\nd e 7 8\nf 9 10\ng\rh 11 12\n"))
+    assert raw_words(v) == [b"a", b"b", b"c", b"d e", b"f", b"g\rh"]
+    assert v.matrix[:, 0].tolist() == [1, 3, 5, 7, 9, 11]
+
+
 def test_numbers_the_fast_parser_does_not_know(tmp_path: Path) -> None:
     v = load(put(tmp_path, b"a +1 2\nb 1e60 -1e60\nc 1e-60 -1e-60\nd nan inf\ne -inf 0.1\n"))
     expected = np.array(
@@ -128,9 +145,9 @@ def test_a_very_long_token_and_a_very_long_row(tmp_path: Path) -> None:
 
 
 def test_segments_join_seamlessly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "SEGMENT_BYTES", 40)
+    monkeypatch.setattr(text, "SEGMENT_BYTES", 200)
+    monkeypatch.setattr(text, "_REPAIR_BYTES", 40)
     monkeypatch.setattr(text, "_BLOCK_BYTES", 16)
-    monkeypatch.setattr(repair, "_LINES_WORTH_PARSING", 1)
     rows = [f"{'w x' if i % 7 == 0 else 'w'}{i}" for i in range(100)]
     lines = [f"{w} {i} {'+' if i % 13 == 0 else ''}{i + 0.5}\n" for i, w in enumerate(rows)]
     stages: list[tuple[str, int, int]] = []

@@ -7,7 +7,6 @@ the order of the text and has the same bits on any number of threads.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from rowtune.learn import threads
 
 Floats = NDArray[np.float32]
 _TOKENS = 1 << 20  # tokens between two progress reports
@@ -57,13 +58,13 @@ def gather(
     sums = np.zeros((targets, count, rows.shape[1]), np.float32)
     mass = np.zeros((targets, count), np.float32)
     seen = np.zeros(targets, np.int64)
-    threads = max(1, min(os.cpu_count() or 1, 8))
-    with ThreadPoolExecutor(threads) as pool:
+    parts = threads.count()
+    with ThreadPoolExecutor(parts) as pool:
         jobs = [
             pool.submit(
-                _gather, ids, slots, rows, weights, buckets, sums, mass, seen, thread, threads
+                _gather, ids, slots, rows, weights, buckets, sums, mass, seen, part, parts
             )
-            for thread in range(threads)
+            for part in range(parts)
         ]
         for job in jobs:
             job.result()
@@ -80,8 +81,8 @@ def _gather(
     sums: Any,
     mass: Any,
     seen: Any,
-    thread: int,
-    threads: int,
+    part: int,
+    parts: int,
 ) -> None:
     window = len(buckets) // 2
     dim = rows.shape[1]
@@ -89,7 +90,7 @@ def _gather(
         if ids[t] < 0:
             continue
         slot = slots[ids[t]]
-        if slot < 0 or slot % threads != thread:
+        if slot < 0 or slot % parts != part:
             continue
         found = 0
         for side in (-1, 1):

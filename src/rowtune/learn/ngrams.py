@@ -7,15 +7,15 @@ each output row from one thread, in a fixed order, and have the same bits on any
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from rowtune.learn.threads import blocks
 
 Floats = NDArray[np.float32]
 
@@ -36,25 +36,15 @@ class Sparse:
     def __matmul__(self, dense: Floats) -> Floats:
         """(height, width) times (width, D)."""
         out = np.zeros((self.height, dense.shape[1]), np.float32)
-        _threaded(_multiply, self.height, (self.starts, self.columns, self.values, dense, out))
+        blocks(_multiply, self.height, self.starts, self.columns, self.values, dense, out)
         return out
+
+    def squared(self) -> Sparse:
+        return Sparse(self.starts, self.columns, self.values**2, self.width)
 
     def transpose(self) -> Sparse:
         starts, rows, values = _transpose(self.starts, self.columns, self.values, self.width)
         return Sparse(starts, rows, values, self.height)
-
-
-def _threaded(kernel: Callable[..., None], height: int, arguments: tuple[Any, ...]) -> None:
-    threads = max(1, min(os.cpu_count() or 1, 8))
-    # Many small pieces: rows differ in length by orders of magnitude.
-    edges = np.linspace(0, height, 8 * threads + 1).astype(np.int64)
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = [
-            pool.submit(kernel, begin, end, *arguments)
-            for begin, end in zip(edges[:-1], edges[1:], strict=True)
-        ]
-        for job in jobs:
-            job.result()
 
 
 @njit(cache=True, nogil=True)
@@ -63,11 +53,12 @@ def _multiply(
 ) -> None:
     dim = dense.shape[1]
     for i in range(begin, end):
+        total = out[i]
         for p in range(starts[i], starts[i + 1]):
-            column = columns[p]
+            row = dense[columns[p]]  # views: plain loops over them become vector instructions
             value = values[p]
             for d in range(dim):
-                out[i, d] += value * dense[column, d]
+                total[d] += value * row[d]
 
 
 @njit(cache=True, nogil=True)

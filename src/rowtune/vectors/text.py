@@ -21,8 +21,9 @@ from rowtune.vectors.words import Bytes, Words
 
 Rows = NDArray[np.float32]
 
-SEGMENT_BYTES = 1 << 26  # parsed at a time: bounds memory beside the table itself
-_BLOCK_BYTES = 1 << 22  # one thread's share of a segment; 1 MB was a fifth slower
+SEGMENT_BYTES = 1 << 28  # parsed at a time: bounds memory beside the table itself
+_BLOCK_BYTES = 1 << 21  # one thread's share of a segment; 1 and 8 MB cost a fifth more
+_REPAIR_BYTES = 1 << 24  # what a bad line costs: a run of this size is copied and searched
 _NEWLINE, _RETURN = 10, 13
 
 
@@ -55,12 +56,17 @@ def parse_text(
     matrix = np.empty((total, layout.dim), np.float32)
     parts: list[Words] = []
     row = 0
-    for start, stop in segments(body):
-        segment = body[start:stop]
-        parsed = parse_clean(segment, layout.dim, layout.trailing)
+    runs = list(segments(body, SEGMENT_BYTES))[::-1]
+    while runs:
+        start, stop = runs.pop()
+        parsed = parse_clean(body[start:stop], layout.dim, layout.trailing)
+        if parsed is None and stop - start > _REPAIR_BYTES:
+            smaller = segments(body[start:stop], _REPAIR_BYTES)
+            runs += [(start + a, start + b) for a, b in smaller][::-1]
+            continue
         if parsed is None:
-            last = stop == len(body)
-            parsed = parse_repaired(name, segment, layout, layout.first_line + row, last)
+            line, last = layout.first_line + row, stop == len(body)
+            parsed = parse_repaired(name, body[start:stop], layout, line, last)
         words, rows = parsed
         matrix[row : row + len(words)] = rows
         parts.append(words)
@@ -125,11 +131,12 @@ def words_of(column: Any) -> Words:
     return Words(blob, ends.astype(np.int64))
 
 
-def segments(body: Bytes) -> Iterator[tuple[int, int]]:
-    """Start and stop of runs of whole lines; the b"\\n" between two runs is in neither."""
+def segments(body: Bytes, size: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of runs of whole lines of at least ``size`` bytes; the b"\\n" between two
+    runs is in neither."""
     start = 0
     while start < len(body):
-        stop = start + SEGMENT_BYTES
+        stop = start + size
         while stop < len(body):
             found = np.flatnonzero(body[stop : stop + _BLOCK_BYTES] == _NEWLINE)
             if len(found):
