@@ -56,7 +56,7 @@ def small(tmp_path):
 
 def test_extend_learns_the_missing_words_and_verify_agrees(rowtune, small):
     done = rowtune(
-        "extend", "small.txt", "corpus.txt", "-o", "out.txt", "--json", "out.json", "--report", "rep"
+        "extend", "small.txt", "corpus.txt", "-o", "out.txt", "--json", "out.json", "--report=rep"
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     facts = json.loads((small / "out.json").read_text())

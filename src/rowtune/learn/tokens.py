@@ -48,6 +48,14 @@ def has_letter(token: str) -> bool:
     return _LETTER.search(token) is not None
 
 
+def is_word(token: str) -> bool:
+    """Whether a token is worth a row of its own: it has a letter, and is neither path nor clitic.
+
+    ``don't`` is two tokens to the tables, and ``and/or`` two words to a reader.
+    """
+    return has_letter(token) and "/" not in token and not _CLITIC.fullmatch(token)
+
+
 def parts(token: str, step: str) -> list[str]:
     """``token`` split at the joiner ``step`` (one of `STEPS`); ``[token]`` when it has none.
 
