@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Thread and kernel settings of the environment that slow NumPy's BLAS; for benchmarks only.
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: demo test lint bench bench-update bench-load bench-extend env clean
+.PHONY: demo test lint picture bench bench-update bench-load bench-extend env clean
 
 demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's documentation
 	mkdir -p demo
@@ -25,6 +25,9 @@ bench: bench-update bench-load bench-extend  ## every table in benchmarks/result
 
 bench-update bench-load bench-extend: bench-%: .venv/.dev
 	$(QUIET) $(BIN)/python benchmarks/bench_$*.py
+
+picture: .venv/.dev  ## the picture of the README
+	$(BIN)/python docs/picture.py
 
 env: .venv/.dev  ## all that the tests and benchmarks need, in .venv
 

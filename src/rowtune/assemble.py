@@ -19,6 +19,7 @@ def lookup(
 
     With ``columns``, a trainable row takes only those from the block.
     """
+    out: NDArray[Any]
     trainable = slots >= 0
     if columns is not None:
         out = base[ids]
@@ -26,7 +27,8 @@ def lookup(
         return out
     out = np.empty((len(ids), block.shape[1]), block.dtype)
     if trainable.all():
-        return np.take(block, slots, axis=0, out=out, mode="clip")
+        np.take(block, slots, axis=0, out=out, mode="clip")
+        return out
     out[~trainable] = base[ids[~trainable]]
     out[trainable] = block[slots[trainable]]
     return out

@@ -35,7 +35,7 @@ class PatchError(RowtuneError, ValueError):
 
 
 class FormatError(RowtuneError, ValueError):
-    """A file that cannot be read, or a format that cannot be written: names the file and the cure."""
+    """A file that cannot be read, or a format that cannot be written; names file and cure."""
 
 
 class CorpusError(RowtuneError, ValueError):

@@ -16,7 +16,7 @@ _CACHE_LINE = 64
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def prefetch_row(typing_context: Any, array: Any, row: Any) -> Any:  # noqa: ARG001
     """``prefetch_row(array, row)``: ask for every cache line of ``array[row]``, without waiting.
 

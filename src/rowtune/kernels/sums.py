@@ -42,7 +42,8 @@ def sum_long_groups(
         sum_positions(grads, order, begin, end, segments[segment])
 
     for_each_chunk(work, len(edges))
-    return _join(segments, firsts)
+    sums: NDArray[Any] = _join(segments, firsts)
+    return sums
 
 
 @numba.njit(nogil=True)

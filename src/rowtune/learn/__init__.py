@@ -1,0 +1,13 @@
+"""Learning rows for words that a table lacks, with every known row frozen."""
+
+from rowtune.learn.extend import extend
+from rowtune.learn.result import (
+    Coverage,
+    Extension,
+    FreezeProof,
+    HeldOutWord,
+    NewWord,
+    Score,
+)
+
+__all__ = ["Coverage", "Extension", "FreezeProof", "HeldOutWord", "NewWord", "Score", "extend"]

@@ -61,9 +61,7 @@ def gather(
     parts = threads.count()
     with ThreadPoolExecutor(parts) as pool:
         jobs = [
-            pool.submit(
-                _gather, ids, slots, rows, weights, buckets, sums, mass, seen, part, parts
-            )
+            pool.submit(_gather, ids, slots, rows, weights, buckets, sums, mass, seen, part, parts)
             for part in range(parts)
         ]
         for job in jobs:

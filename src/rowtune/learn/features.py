@@ -30,9 +30,7 @@ def buckets(window: int) -> NDArray[np.int8]:
     return np.where(offsets == 0, -1, by_distance + 4 * (offsets > 0)).astype(np.int8)
 
 
-def look_around(
-    survey: Survey, rows: Floats, targets: Ids, hidden: Ids, window: int
-) -> Contexts:
+def look_around(survey: Survey, rows: Floats, targets: Ids, hidden: Ids, window: int) -> Contexts:
     """Contexts of ``targets`` as if the table lacked the types ``hidden``: they are no context."""
     slots = np.full(len(survey.types), -1, np.int32)
     slots[targets] = np.arange(len(targets), dtype=np.int32)

@@ -61,7 +61,11 @@ def split(survey: Survey, rng: np.random.Generator) -> Split | None:
 
 
 def compare(
-    table: Floats, true: Ids, learned: dict[str, Floats], words: list[str], counts: NDArray[np.int64]
+    table: Floats,
+    true: Ids,
+    learned: dict[str, Floats],
+    words: list[str],
+    counts: NDArray[np.int64],
 ) -> tuple[dict[str, Score], tuple[HeldOutWord, ...]]:
     """Score every method's rows against the true ones.
 

@@ -101,9 +101,7 @@ def settle(stream: Stream, keep: Callable[[str, int], bool]) -> Stream:
     return _rewrite(stream.ids, list(numbering), reading)
 
 
-def _rewrite(
-    ids: NDArray[np.int32], types: list[str], reading: dict[int, list[int]]
-) -> Stream:
+def _rewrite(ids: NDArray[np.int32], types: list[str], reading: dict[int, list[int]]) -> Stream:
     """Put each type's reading in its place and renumber, in order of id, the types still in use."""
     flat: list[int] = []
     starts = np.zeros(len(types) + 1, np.int64)

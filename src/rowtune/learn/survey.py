@@ -25,7 +25,9 @@ class Survey:
     types: list[str]
     counts: NDArray[np.int64]
     row: Ids  # (types,): the type's row in the table, -1 if it has none
-    known: Ids  # types the table knows, with letters, at least min_count times: what maps learn from
+    known: (
+        Ids  # types the table knows, with letters, at least min_count times: what maps learn from
+    )
     new: Ids  # types to learn, most frequent first
     notes: list[str]
 

@@ -93,7 +93,7 @@ class Rule:
             )
         return {
             name: _checked(self.name, name, value)
-            for name, value in (self.defaults | given).items()
+            for name, value in {**self.defaults, **given}.items()
         }
 
     def numbers(self, hyper: Mapping[str, float | bool]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ class Tuned:
 
     def __init__(self, rule: str | Rule, dtype: DTypeLike, **hyper: Any) -> None:
         self.rule = get(rule)
-        self.dtype = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.hyper: dict[str, float | bool] = {}
         self.set(**hyper)
 
@@ -40,10 +41,9 @@ class Tuned:
         self.hyper = self.rule.hyper(**{**self.hyper, **hyper})
         self.decay = kind_of_decay(self.hyper)
         # Constants are cast once, from float64, so that 1 - beta2 keeps its digits in float32.
-        self._numbers = {
-            name: self.dtype.type(value) for name, value in self.rule.numbers(self.hyper).items()
-        }
-        self._decay_number = self.dtype.type(decay_number(self.hyper))
+        cast: Callable[[float], Any] = self.dtype.type
+        self._numbers = {name: cast(value) for name, value in self.rule.numbers(self.hyper).items()}
+        self._decay_number = cast(decay_number(self.hyper))
         # A schedule sets lr in every step; no clock depends on it, so none is tabulated again.
         if {**before, "lr": 0.0} != {**self.hyper, "lr": 0.0}:
             self._clock = Clock(self.rule, self.hyper, self.dtype)

@@ -1,0 +1,129 @@
+"""The blend: one ridge regression from contexts, spelling and count to the row.
+
+A la carte embedding (Khodak et al., ACL 2018) maps the mean of a word's contexts to its row by a
+matrix fitted on known words. Here the positions keep means of their own, and the row that spelling
+predicts is a further input. For the words that the blend is fitted on, spelling must predict out
+of fold: in its own training words it looks far better than it is, and would be trusted too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rowtune.learn.contexts import Contexts
+from rowtune.learn.features import Speller, blend_inputs, look_around, mean_context
+from rowtune.learn.nearest import unit
+from rowtune.learn.pretend import Split
+from rowtune.learn.ridge import Ridge
+from rowtune.learn.survey import Survey
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Report = Callable[[str, int, int], None]
+
+FOLDS = 5
+_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+_SPELLING_PENALTIES = (0.3, 0.7, 1.5)
+_EMPHASES = ("all alike", "like new words")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything the regressions see of the known words, with validation and test hidden."""
+
+    types: Ids  # train, then validation, then test
+    parts: tuple[slice, slice, slice]
+    contexts: Contexts
+    spelled: Floats  # out of fold throughout
+    target: Floats  # unit rows
+
+
+def gather_evidence(
+    survey: Survey,
+    part: Split,
+    rows: Floats,
+    unit_rows: Floats,
+    speller: Speller,
+    window: int,
+    rng: np.random.Generator,
+    report: Report,
+) -> tuple[Evidence, float]:
+    """Look at the known words as if validation and test were new; choose the spelling penalty."""
+    types = np.concatenate([part.train, part.validation, part.test])
+    ends = np.cumsum([len(part.train), len(part.validation), len(part.test)])
+    parts = (slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2]))
+    contexts = look_around(survey, rows, types, part.hidden, window)
+    true = survey.row[types]
+    target = unit_rows[true]
+    names = [survey.types[i] for i in types]
+    hidden = survey.row[part.hidden]
+    report("learning from spelling", 0, FOLDS + 3)
+    tried = [speller.predict(names[ends[0] :], hidden, penalty) for penalty in _SPELLING_PENALTIES]
+    validated = len(part.validation)
+    cosines = [_cosine(rows[:validated], target[parts[1]]) for rows in tried]
+    best = int(np.argmax(cosines))
+    spelled = np.empty_like(target)
+    spelled[ends[0] :] = tried[best]
+    fold = rng.permutation(ends[0]) % FOLDS
+    for k in range(FOLDS):
+        report("learning from spelling", 3 + k, FOLDS + 3)
+        out = np.flatnonzero(fold == k)
+        spelled[out] = speller.predict(
+            [names[i] for i in out], np.union1d(hidden, true[out]), _SPELLING_PENALTIES[best]
+        )
+    return Evidence(types, parts, contexts, spelled, target), _SPELLING_PENALTIES[best]
+
+
+def _cosine(rows: Floats, target: Floats) -> float:
+    return float(np.einsum("ij,ij->i", unit(rows), target).mean())
+
+
+def emphasis(counts: NDArray[np.int64], name: str, band: tuple[int, int]) -> Floats:
+    """Weights of the training words: all alike, or less the farther from the counts in ``band``."""
+    if name == "all alike":
+        return np.ones(len(counts), np.float32)
+    below = np.minimum(counts / band[0], 1)
+    return (below * np.minimum(band[1] / counts, 1) ** 0.5).astype(np.float32)
+
+
+def choose(
+    evidence: Evidence, inputs: Floats, counts: Ids, band: tuple[int, int]
+) -> dict[str, Any]:
+    """The penalty and emphasis under which the blend does best on the validation words."""
+    train, validation, _ = evidence.parts
+    best: tuple[float, dict[str, Any]] = (-np.inf, {})
+    for name in _EMPHASES:
+        weights = emphasis(counts[train], name, band)
+        for penalty in _PENALTIES:
+            fit = Ridge(inputs[train], evidence.target[train], weights, penalty)
+            cosine = _cosine(fit.predict(inputs[validation]), evidence.target[validation])
+            if cosine > best[0]:
+                best = cosine, {"penalty": penalty, "emphasis": name}
+    return best[1]
+
+
+def rivals(
+    evidence: Evidence, counts: Ids, table_mean: Floats, rng: np.random.Generator
+) -> dict[str, Floats]:
+    """What simpler methods give for the test words, from the same evidence."""
+    train, _, test = evidence.parts
+    context = mean_context(evidence.contexts)
+    words = test.stop - test.start
+    dim = evidence.target.shape[1]
+    a_la_carte = Ridge(context[train], evidence.target[train], np.log1p(counts[train]), 1e-3)
+    return {
+        "random": rng.standard_normal((words, dim)).astype(np.float32),
+        "mean of table": np.repeat(table_mean[None], words, 0),
+        "context mean": context[test],
+        "a la carte": a_la_carte.predict(context[test]),
+        "spelling": evidence.spelled[test],
+    }
+
+
+def inputs_of(evidence: Evidence, counts: Ids) -> Floats:
+    return blend_inputs(evidence.contexts, evidence.spelled, counts)

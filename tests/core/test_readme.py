@@ -1,0 +1,53 @@
+"""What the README shows is run, and what it names is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rowtune.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.glove
+@pytest.mark.parametrize("code", blocks("python"))
+def test_its_python_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROWTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    names = {}
+    exec(code, names)
+    table = names["table"]
+    assert (table.steps == 100).all()
+    frozen = np.setdiff1d(np.arange(400_000), names["chosen"])
+    assert names["patched"][frozen].tobytes() == names["vectors"].matrix[frozen].tobytes()
+    spread = table.block.std(axis=0).mean()
+    assert spread < 0.5 * names["vectors"].matrix[names["chosen"]].std(axis=0).mean()
+
+
+def test_its_python_is_ten_lines():
+    (code,) = blocks("python")
+    assert len([line for line in code.splitlines() if line and "import" not in line]) <= 10
+
+
+def test_its_commands_exist():
+    targets = re.findall(r"^([a-z-]+)(?= |:).*?:", (ROOT / "Makefile").read_text(), flags=re.M)
+    verbs = {command.name or command.callback.__name__.replace("_", "-")
+             for command in app.registered_commands}  # fmt: skip
+    shell = "\n".join(blocks("sh"))
+    named = re.findall(r"^make ([a-z-]+)", shell, flags=re.M)
+    assert {"demo", "test"} <= set(named) <= set(targets)
+    assert set(re.findall(r"^rowtune ([a-z-]+)", shell, flags=re.M)) == verbs
+
+
+def test_its_pictures_and_links_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
