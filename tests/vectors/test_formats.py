@@ -1,6 +1,7 @@
 """Round trips of every format: words and bits."""
 
 import gzip
+import json
 import tempfile
 import zipfile
 from pathlib import Path
@@ -137,6 +138,18 @@ def test_safetensors_are_what_the_library_reads_and_writes(tmp_path: Path) -> No
     (tmp_path / "w.words.txt").write_text("x\ny\nz\n")
     w = load(tmp_path / "w.safetensors")
     assert w["y"].tobytes() == AWKWARD[1].tobytes()
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_unaligned_tensors_are_copied_into_place(tmp_path: Path, shift: int) -> None:
+    about = {"matrix": {"dtype": "F32", "shape": [3, 3], "data_offsets": [0, 36]}}
+    header = json.dumps(about).encode()
+    header += b" " * ((shift - len(header)) % 4)
+    head = len(header).to_bytes(8, "little") + header
+    (tmp_path / "v.safetensors").write_bytes(head + AWKWARD.tobytes())
+    (tmp_path / "v.words.txt").write_text("a\nb\nc\n")
+    v = load(tmp_path / "v.safetensors")
+    assert v.matrix.flags.aligned and v.matrix.tobytes() == AWKWARD.tobytes()
 
 
 def test_npy_is_mapped_and_its_words_lie_beside(tmp_path: Path) -> None:

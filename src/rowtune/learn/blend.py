@@ -27,7 +27,7 @@ Ids = NDArray[np.int64]
 Report = Callable[[str, int, int], None]
 
 FOLDS = 5
-_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+_PENALTIES = (1e-3, 1e-2, 1e-1, 0.3, 1.0)
 _SPELLING_PENALTIES = (0.3, 0.7, 1.5)
 _EMPHASES = ("all alike", "like new words")
 

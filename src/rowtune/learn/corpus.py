@@ -104,7 +104,8 @@ def _resolve(source: str) -> list[tuple[str, Path | None, bool]]:
         if not found:
             raise CorpusError(f"{source}: this folder holds no files to read; {_HINT}")
         return [("file", file, False) for file in found]
-    matches = sorted(Path(name) for name in glob.glob(source, recursive=True))
+    # Path.glob would refuse an absolute pattern.
+    matches = sorted(Path(name) for name in glob.glob(source, recursive=True))  # noqa: PTH207
     found = [file for match in matches for file in (_below(match) if match.is_dir() else [match])]
     found = [file for file in dict.fromkeys(found) if file.is_file()]
     if not found:

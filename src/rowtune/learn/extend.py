@@ -19,7 +19,7 @@ from rowtune.learn.missing import reason
 from rowtune.learn.nearest import nearest, unit
 from rowtune.learn.norms import NormCurve
 from rowtune.learn.proof import assemble, prove
-from rowtune.learn.result import Extension, NewWord
+from rowtune.learn.result import Extension, HeldOutWord, NewWord, Score
 from rowtune.learn.ridge import Ridge
 from rowtune.learn.survey import Survey, survey
 from rowtune.vectors import Vectors, sha256_of_rows
@@ -93,8 +93,8 @@ class _Run:
         self.seconds: dict[str, float] = {}
         self.settings: dict[str, Any] = {"seed": seed, "min_count": min_count, "window": window}
         self.notes: list[str] = []
-        self.scores: dict[str, pretend.Score] = {}
-        self.held_out: tuple[pretend.HeldOutWord, ...] = ()
+        self.scores: dict[str, Score] = {}
+        self.held_out: tuple[HeldOutWord, ...] = ()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -43,7 +43,8 @@ def look_around(survey: Survey, rows: Floats, targets: Ids, hidden: Ids, window:
 def mean_context(contexts: Contexts) -> Floats:
     """(targets, D): the weighted mean of all known words around each target."""
     mass = contexts.mass.sum(1)[:, None]
-    return contexts.sums.sum(1) / np.maximum(mass, np.float32(1e-6))
+    means: Floats = contexts.sums.sum(1) / np.maximum(mass, np.float32(1e-6))
+    return means
 
 
 def blend_inputs(contexts: Contexts, spelled: Floats, counts: NDArray[np.int64]) -> Floats:

@@ -1,4 +1,4 @@
-"""Why a table lacks a word: for its case, its punctuation or its number alone, or because it is new."""
+"""Why a table lacks a word: for its case, punctuation or number alone, or because it is new."""
 
 from __future__ import annotations
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from rowtune.learn.threads import blocks
 
 Floats = NDArray[np.float32]
-_CELLS = 1 << 26  # similarities held at once: 256 MB
+_QUERIES, _TILE = 1024, 8192  # similarities held at once: 32 MB
 
 
 def unit(rows: NDArray[np.floating[Any]]) -> Floats:
     """Rows scaled to length 1 as float32; zero rows stay zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)).astype(np.float32)
-    return (rows / np.maximum(norms, np.float32(1e-12))[:, None]).astype(np.float32)
+    scaled: Floats = (rows / np.maximum(norms, np.float32(1e-12))[:, None]).astype(np.float32)
+    return scaled
 
 
 def nearest(
@@ -39,61 +40,77 @@ def nearest(
     """
     k = min(k, len(table) - (hide is not None))
     ids = np.zeros((len(queries), k), np.int64)
-    cosines = np.zeros((len(queries), k), np.float32)
-    for begin, end, similar in _similarities(table, queries):
+    cosines = np.full((len(queries), k), -np.inf, np.float32)
+    for begin, end, first, similar in _similarities(table, queries):
         own = np.full(end - begin, -1, np.int64) if hide is None else hide[begin:end]
-        blocks(_best, end - begin, similar, own, ids[begin:end], cosines[begin:end])
-        if progress:
-            progress(end, len(queries))
+        blocks(_best, end - begin, similar, first, own, ids[begin:end], cosines[begin:end])
+        if progress and first == 0:
+            progress(begin, len(queries))
     return ids, cosines
 
 
 def ranks(table: Floats, queries: Floats, true: NDArray[np.int64]) -> NDArray[np.int64]:
     """The rank of row ``true[q]`` for query q among all N rows; 1 is best, ties are shared."""
-    out = np.zeros(len(queries), np.int64)
-    for begin, end, similar in _similarities(table, queries):
-        blocks(_rank, end - begin, similar, true[begin:end], out[begin:end])
+    out = np.ones(len(queries), np.int64)
+    own = np.einsum("ij,ij->i", queries, table[true])
+    for begin, end, first, similar in _similarities(table, queries):
+        part = slice(begin, end)
+        blocks(_rank, end - begin, similar, first, true[part], own[part], out[part])
     return out
 
 
-def _similarities(table: Floats, queries: Floats) -> Iterator[tuple[int, int, Floats]]:
-    step = max(1, min(1024, _CELLS // max(len(table), 1)))
-    room = np.empty((min(step, len(queries)), len(table)), np.float32)
-    for begin in range(0, len(queries), step):
-        end = min(begin + step, len(queries))
-        yield begin, end, np.matmul(queries[begin:end], table.T, out=room[: end - begin])
+def _similarities(table: Floats, queries: Floats) -> Iterator[tuple[int, int, int, Floats]]:
+    """Tiles small enough for the cache: queries begin..end against the table from row first."""
+    for begin in range(0, len(queries), _QUERIES):
+        chosen = queries[begin : begin + _QUERIES]
+        for first in range(0, len(table), _TILE):
+            yield begin, begin + len(chosen), first, chosen @ table[first : first + _TILE].T
 
 
-@njit(cache=True, nogil=True)
-def _best(begin: int, end: int, similar: Any, own: Any, ids: Any, cosines: Any) -> None:
+# Leave out the care for NaN, which would keep `max` scalar; rows are finite when they get here.
+_FINITE = {"nnan", "nsz"}
+_RUN = 64  # similarities whose greatest is compared first: most runs hold no neighbour
+
+
+@njit(cache=True, nogil=True, fastmath=_FINITE)
+def _best(begin: int, end: int, similar: Any, first: int, own: Any, ids: Any, cosines: Any) -> None:
     k = ids.shape[1]
     if k == 0:
         return
     for q in range(begin, end):
         row = similar[q]
-        best = np.full(k, -np.inf, np.float32)
-        who = np.zeros(k, np.int64)
-        for j in range(len(row)):
-            value = row[j]
-            if value <= best[k - 1] or j == own[q]:
+        best = cosines[q]
+        who = ids[q]
+        for start in range(0, len(row), _RUN):
+            stop = min(start + _RUN, len(row))
+            top = row[start]
+            for j in range(start, stop):
+                top = max(top, row[j])
+            if top <= best[k - 1]:
                 continue
-            at = k - 1
-            while at > 0 and best[at - 1] < value:
-                best[at] = best[at - 1]
-                who[at] = who[at - 1]
-                at -= 1
-            best[at] = value
-            who[at] = j
-        ids[q] = who
-        cosines[q] = best
+            for j in range(start, stop):
+                value = row[j]
+                if value <= best[k - 1] or first + j == own[q]:
+                    continue
+                at = k - 1
+                while at > 0 and best[at - 1] < value:
+                    best[at] = best[at - 1]
+                    who[at] = who[at - 1]
+                    at -= 1
+                best[at] = value
+                who[at] = first + j
 
 
 @njit(cache=True, nogil=True)
-def _rank(begin: int, end: int, similar: Any, true: Any, out: Any) -> None:
+def _rank(begin: int, end: int, similar: Any, first: int, true: Any, own: Any, out: Any) -> None:
     for q in range(begin, end):
         row = similar[q]
-        own = row[true[q]]
+        level = own[q]
         better = 0
         for j in range(len(row)):
-            better += row[j] > own
-        out[q] = better + 1
+            better += row[j] > level
+        # The matrix product may round the true row's own cosine up: it is not better than itself.
+        at = true[q] - first
+        if 0 <= at < len(row) and row[at] > level:
+            better -= 1
+        out[q] += better

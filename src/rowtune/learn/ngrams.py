@@ -140,7 +140,7 @@ def _hash(points: Any, edges: Any, shortest: int, longest: int) -> Any:
                 if shortest <= n <= longest:
                     hashes[at] = value
                     at += 1
-                if last - first + 1 >= longest and not (first == begin):
+                if last - first + 1 >= longest and first != begin:
                     break
             if first == begin:
                 hashes[at] = value ^ np.uint64(1)

@@ -1,4 +1,4 @@
-"""The freeze proof: the known rows have the same bytes before learning and in the assembled table."""
+"""The freeze proof: known rows have the same bytes before learning and in the assembled table."""
 
 from __future__ import annotations
 

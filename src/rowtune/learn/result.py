@@ -36,7 +36,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the corpus the table knows; types are distinct words, tokens their occurrences."""
+    """How much of the corpus the table knows: types are distinct words, tokens are occurrences."""
 
     types: int
     types_before: int

@@ -39,4 +39,5 @@ class Ridge:
 
     def predict(self, x: Floats) -> Floats:
         """(samples, D)."""
-        return ((x - self.centre) * self.scale) @ self.coefficients + self.mean
+        rows: Floats = ((x - self.centre) * self.scale) @ self.coefficients + self.mean
+        return rows

@@ -59,7 +59,9 @@ class _Spool:
         for array in self.arrays:
             array.tofile(self.file)
         self.file.flush()
-        return np.memmap(self.file, np.int32, "r", shape=(self.length,))
+        mapped = np.memmap(self.file, np.int32, "r", shape=(self.length,))
+        self.file.close()  # the mapping keeps the nameless file alive
+        return mapped
 
 
 def read(documents: Iterable[Iterable[str]], lower: bool) -> Stream:

@@ -1,4 +1,4 @@
-"""What a corpus holds, seen from a table: its types, which of them the table knows, which to learn."""
+"""What a corpus holds, seen from a table: its types, which the table knows, which to learn."""
 
 from __future__ import annotations
 
@@ -32,18 +32,14 @@ class Survey:
     notes: list[str]
 
     def coverage(self) -> Coverage:
-        """Types and tokens the table knows before and after learning."""
-        before = self.row >= 0
+        """Types and tokens the table knows before and after learning; only words are counted."""
+        words = np.array([tokens.has_letter(token) for token in self.types])
+        before = words & (self.row >= 0)
         after = before.copy()
         after[self.new] = True
-        return Coverage(
-            len(self.types),
-            int(before.sum()),
-            int(after.sum()),
-            int(self.counts.sum()),
-            int(self.counts[before].sum()),
-            int(self.counts[after].sum()),
-        )
+        types = [int(chosen.sum()) for chosen in (words, before, after)]
+        occurrences = [int(self.counts[chosen].sum()) for chosen in (words, before, after)]
+        return Coverage(*types, *occurrences)
 
 
 def survey(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,7 @@ def blocks(kernel: Callable[..., Any], height: int, *arguments: Any) -> Any:
     edges = np.linspace(0, height, _BLOCKS + 1).astype(np.int64)
     with ThreadPoolExecutor(count()) as pool:
         jobs = [
-            pool.submit(kernel, begin, end, *arguments)
-            for begin, end in zip(edges[:-1], edges[1:], strict=True)
+            pool.submit(kernel, begin, end, *arguments) for begin, end in pairwise(edges.tolist())
         ]
         results = [job.result() for job in jobs]
     if results[0] is None:

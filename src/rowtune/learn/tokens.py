@@ -1,9 +1,9 @@
 """How text becomes tokens that a published table of word vectors is likely to know.
 
-Tables such as GloVe were trained on text where clitics (``n't``, ``'s``) and punctuation are tokens
-of their own while hyphenated and dotted forms stay whole. Technical text adds identifiers. So a
-token is first taken as long as possible (``os.path``, ``utf-8``, ``__init__``) and read as its parts
-only where neither the table nor the corpus has enough of the whole (`rowtune.learn.stream`).
+Tables such as GloVe were trained on text where clitics (``n't``, ``'s``) and punctuation are
+tokens of their own while hyphenated and dotted forms stay whole. Technical text adds identifiers.
+So a token is first taken as long as possible (``os.path``, ``utf-8``, ``__init__``) and read as its
+parts only where neither the table nor the corpus has enough of the whole (`rowtune.learn.stream`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STEPS = ("/", ".", "'", "-", "_", "+", "=*#~")
 
 
 def prefers_lower(words: Iterable[str]) -> bool:
-    """Whether (almost) no word of a table has a capital, so that text must be lower-cased for it."""
+    """Whether (almost) no word of a table has a capital: then text is lower-cased for it."""
     cased = letters = 0
     for word in words:
         if _LETTER.search(word):
@@ -40,7 +40,7 @@ def split(text: str, lower: bool) -> list[str]:
     """The longest-form tokens of ``text``, in order."""
     if lower:
         text = text.lower()
-    return _TOKEN.findall(text.replace("’", "'"))
+    return _TOKEN.findall(text.replace("\u2019", "'"))
 
 
 def has_letter(token: str) -> bool:

@@ -56,13 +56,13 @@ def parse_text(
     matrix = np.empty((total, layout.dim), np.float32)
     parts: list[Words] = []
     row = 0
-    runs = list(segments(body, SEGMENT_BYTES))[::-1]
+    runs = [(start, stop, True) for start, stop in segments(body, SEGMENT_BYTES)][::-1]
     while runs:
-        start, stop = runs.pop()
+        start, stop, may_split = runs.pop()
         parsed = parse_clean(body[start:stop], layout.dim, layout.trailing)
-        if parsed is None and stop - start > _REPAIR_BYTES:
+        if parsed is None and may_split:
             smaller = segments(body[start:stop], _REPAIR_BYTES)
-            runs += [(start + a, start + b) for a, b in smaller][::-1]
+            runs += [(start + a, start + b, False) for a, b in smaller][::-1]
             continue
         if parsed is None:
             line, last = layout.first_line + row, stop == len(body)
