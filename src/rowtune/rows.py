@@ -12,10 +12,10 @@ from rowtune.errors import IdError, ShapeError
 
 Choice: TypeAlias = str | slice | Sequence[int] | NDArray[Any]
 
-# Below one trainable row in this many, four bytes for every row of the table cost more memory
-# than they are worth: a binary search among the few trainable ids answers instead.
+# A slot map takes four bytes for every row of the table. Where that is more than this, and one row
+# in this many trains, a binary search among the few trainable ids is the better answer.
+_SMALL_SLOT_MAP = 1 << 26
 _ROWS_PER_TRAINABLE_ROW_TO_SEARCH = 256
-_FEW_ENOUGH_TO_SEARCH = 1 << 16
 # Ids are checked and mapped in pieces that stay in cache between the check and the map.
 _PIECE = 1 << 16
 
@@ -52,10 +52,16 @@ class Rows:
         self.trains_all = isinstance(train, str) and train == "all"
         self.ids = _chosen(train, self.num_rows, "train", "row")
         self.ids.flags.writeable = False
-        self.columns: Choice | None = (
-            None if isinstance(columns, str) and columns == "all" else columns
-        )
+        every = columns is None or (isinstance(columns, str) and columns == "all")
+        self.columns: Choice | None = None if every else _own(columns)
         self._slot_map = self._make_slot_map()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Rows:
+        return self  # it never changes
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.ids.flags.writeable = False  # which a pickle does not remember
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -118,14 +124,23 @@ class Rows:
         elif len(self.ids) == 0:
             out[:] = -1
         else:
+            ids = ids.astype(np.int64, copy=False)  # in range by now; unsigned ones compare badly
             place = np.searchsorted(self.ids, ids)
             place[place == len(self.ids)] = 0
             out[:] = np.where(self.ids[place] == ids, place, -1)
 
 
+def _own(columns: Any) -> Any:
+    """A copy that the caller cannot change behind our back."""
+    return np.array(columns) if isinstance(columns, (list, np.ndarray)) else columns
+
+
 def as_ids(ids: ArrayLike) -> NDArray[Any]:
     """``ids`` as an integer array of any shape; anything else is an `IdError`."""
-    given = np.asarray(ids)
+    try:
+        given = np.asarray(ids)
+    except ValueError as error:  # a ragged list
+        raise IdError(f"ids are not one array: {error}") from None
     if given.size == 0 and given.dtype.kind == "f":
         return given.astype(np.int64)  # an empty list has no integers to show
     if given.dtype.kind not in "iu":
@@ -136,20 +151,30 @@ def as_ids(ids: ArrayLike) -> NDArray[Any]:
     return given
 
 
-def check_range(ids: NDArray[Any], num_rows: int) -> None:
+def check_range(ids: NDArray[Any], num_rows: int, thing: str = "row") -> None:
     """Raise `IdError` for the first id outside 0 .. num_rows - 1."""
-    if ids.size == 0 or (ids.min() >= 0 and ids.max() < num_rows):
+    if ids.size == 0:
+        return
+    # Seen as unsigned, a negative id is larger than any other: one pass over the ids, not two.
+    signed_and_native = ids.dtype.kind == "i" and ids.dtype.isnative
+    largest = ids.view(f"u{ids.dtype.itemsize}").max() if signed_and_native else ids.max()
+    if largest < num_rows and (signed_and_native or ids.min() >= 0):
         return
     place = int(np.flatnonzero((ids < 0) | (ids >= num_rows))[0])
     wrong = int(ids.reshape(-1)[place])
-    hint = "negative ids do not count from the end" if wrong < 0 else "grow the table to add rows"
-    raise IdError(f"id {wrong} is not a row: expected 0 to {num_rows - 1} ({hint})")
+    if num_rows == 0:
+        raise IdError(f"id {wrong} is not a {thing}: there are none")
+    hint = ""
+    if wrong < 0:
+        hint = " (negative ids do not count from the end)"
+    elif thing == "row":
+        hint = " (grow the table to add rows)"
+    raise IdError(f"id {wrong} is not a {thing}: expected 0 to {num_rows - 1}{hint}")
 
 
 def _search_is_better(trainable: int, num_rows: int) -> bool:
     return (
-        trainable <= _FEW_ENOUGH_TO_SEARCH
-        and trainable * _ROWS_PER_TRAINABLE_ROW_TO_SEARCH < num_rows
+        4 * num_rows > _SMALL_SLOT_MAP and trainable * _ROWS_PER_TRAINABLE_ROW_TO_SEARCH < num_rows
     )
 
 
@@ -162,8 +187,11 @@ def _chosen(choice: Choice, size: int, argument: str, thing: str) -> NDArray[np.
             f'{argument}={choice!r} is unknown; expected "all", a boolean mask, ids, or a slice'
         )
     if isinstance(choice, slice):
-        return np.sort(np.arange(size, dtype=np.int64)[choice])
-    given = np.asarray(choice)
+        try:
+            return np.sort(np.arange(*choice.indices(size), dtype=np.int64))
+        except TypeError:
+            raise ShapeError(f"{argument}={choice!r}; expected a slice of integers") from None
+    given = _as_list(choice, argument)
     if given.dtype == bool:
         if given.shape != (size,):
             raise ShapeError(
@@ -174,14 +202,26 @@ def _chosen(choice: Choice, size: int, argument: str, thing: str) -> NDArray[np.
     return _sorted_ids(given, size, argument, thing)
 
 
-def _sorted_ids(given: NDArray[Any], size: int, argument: str, thing: str) -> NDArray[np.int64]:
-    if given.ndim != 1:
-        raise ShapeError(f"{argument} has shape {given.shape}; expected a flat list of {thing} ids")
+def _as_list(choice: Any, argument: str) -> NDArray[Any]:
     try:
-        ids = np.sort(as_ids(given).astype(np.int64, casting="safe"))
-        check_range(ids, size)
-    except (IdError, TypeError) as error:
+        given = np.asarray(choice)
+    except ValueError:
+        given = np.empty((), object)  # a ragged list
+    if given.ndim != 1:
+        raise ShapeError(
+            f'{argument} is a {type(choice).__name__}; expected "all", a boolean mask, '
+            "a flat list of ids, or a slice"
+        )
+    return given
+
+
+def _sorted_ids(given: NDArray[Any], size: int, argument: str, thing: str) -> NDArray[np.int64]:
+    try:
+        ids = as_ids(given)
+        check_range(ids, size, thing)
+    except IdError as error:
         raise IdError(f"{argument}: {error}") from None
+    ids = np.sort(ids.astype(np.int64))
     repeated = np.flatnonzero(ids[1:] == ids[:-1])
     if repeated.size:
         raise IdError(f"{argument} names {thing} {ids[repeated[0]]} twice; name each one once")
