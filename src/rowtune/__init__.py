@@ -13,12 +13,14 @@ __version__ = "0.1.0"
 _HOME = {
     "Rows": "rowtune.rows",
     "Table": "rowtune.table",
-    "apply_patch": "rowtune.patch",
+    "apply_patch": "rowtune.apply",
     "Vectors": "rowtune.vectors",
     "load": "rowtune.vectors",
     "save": "rowtune.vectors",
     "verify": "rowtune.vectors",
     "extend": "rowtune.learn",
+    "get_num_threads": "rowtune.kernels.threads",
+    "set_num_threads": "rowtune.kernels.threads",
 }
 _MODULES = ("errors", "rules")
 __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
@@ -30,6 +32,8 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "save",
     "verify",
     "extend",
+    "get_num_threads",
+    "set_num_threads",
     "errors",
     "rules",
 ]
@@ -37,8 +41,10 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
 if TYPE_CHECKING:
     from rowtune import errors as errors
     from rowtune import rules as rules
+    from rowtune.apply import apply_patch as apply_patch
+    from rowtune.kernels.threads import get_num_threads as get_num_threads
+    from rowtune.kernels.threads import set_num_threads as set_num_threads
     from rowtune.learn import extend as extend
-    from rowtune.patch import apply_patch as apply_patch
     from rowtune.rows import Rows as Rows
     from rowtune.table import Table as Table
     from rowtune.vectors import Vectors as Vectors

@@ -1,4 +1,8 @@
-"""Put rows of the base and rows of the block together: for a lookup, or for the whole matrix."""
+"""Put rows of the base and rows of the block together: for a lookup, or for the whole matrix.
+
+Rows that were added are in the block; ``added`` keeps what they began with, and is read for their
+frozen columns only. It is never joined to the base, which would copy that.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from numpy.typing import NDArray
 
 def lookup(
     base: NDArray[Any],
+    added: NDArray[Any],
     block: NDArray[Any],
     columns: NDArray[np.int64] | None,
     ids: NDArray[Any],
@@ -19,29 +24,34 @@ def lookup(
 
     With ``columns``, a trainable row takes only those from the block.
     """
-    out: NDArray[Any]
     trainable = slots >= 0
-    if columns is not None:
-        out = base[ids]
-        out[np.ix_(trainable, columns)] = block[slots[trainable]]
+    if columns is None:
+        out = np.empty((len(ids), base.shape[1]), block.dtype)
+        if trainable.all():
+            np.take(block, slots, axis=0, out=out, mode="clip")
+            return out
+        out[~trainable] = base[ids[~trainable]]
+        out[trainable] = block[slots[trainable]]
         return out
-    out = np.empty((len(ids), block.shape[1]), block.dtype)
-    if trainable.all():
-        np.take(block, slots, axis=0, out=out, mode="clip")
-        return out
-    out[~trainable] = base[ids[~trainable]]
-    out[trainable] = block[slots[trainable]]
+    new = ids >= len(base)
+    out = np.empty((len(ids), base.shape[1]), block.dtype)
+    out[~new] = base[ids[~new]]
+    out[new] = added[ids[new] - len(base)]
+    out[np.ix_(trainable, columns)] = block[slots[trainable]]
     return out
 
 
 def whole(
     base: NDArray[Any],
+    added: NDArray[Any],
     block: NDArray[Any],
     columns: NDArray[np.int64] | None,
     trainable: NDArray[np.int64],
 ) -> NDArray[Any]:
-    """A new array: ``base`` with the block's rows in place of the trainable ones."""
-    matrix = np.array(base)
+    """A new array: ``base`` and ``added``, with the block's rows in place of the trainable ones."""
+    matrix = np.empty((len(base) + len(added), base.shape[1]), block.dtype)
+    matrix[: len(base)] = base
+    matrix[len(base) :] = added
     if columns is None:
         matrix[trainable] = block
     else:

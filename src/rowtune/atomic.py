@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        As `open` and `write` raise it, about ``path``: no such folder, no permission, no space left.
+        As `open` and `write` raise it, about ``path``: no such folder, no permission, no space.
     """
     target = Path(os.path.realpath(path))  # through a link: replace the file, keep the link
     if _is_special(target, Path(path)):

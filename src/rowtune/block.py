@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -33,37 +34,42 @@ class Block:
 
     def update(self, slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool) -> None:
         """One step of the rule: slots (n,), -1 where frozen; grads (n, C) in the state's dtype."""
+        if np.may_share_memory(grads, self.values):
+            grads = grads.copy()  # a user's own block as gradients: rows move while it is read
         trained = Trained(self.values, tuple(self.state.values()), self.steps)
-        most_steps = self._most_steps + 1
-        numpy_engine.update(self._tuned, trained, most_steps, slots, grads, check_finite)
-        self._most_steps = most_steps
+        # Counted first: an update that Ctrl-C ends half-way has counted some rows already.
+        self._most_steps += 1
+        numpy_engine.update(self._tuned, trained, self._most_steps, slots, grads, check_finite)
 
     def grow(self, new: NDArray[Any]) -> None:
         """Add rows at the end, with fresh state; the others keep theirs."""
         fresh = self._fresh_state(len(new))
-        self.values = np.concatenate([self.values, new])
-        self.state = {name: np.concatenate([old, fresh[name]]) for name, old in self.state.items()}
-        self.steps = np.concatenate([self.steps, np.zeros(len(new), np.int32)])
+        values = np.ascontiguousarray(np.concatenate([self.values, new]))
+        state = {name: np.concatenate([old, fresh[name]]) for name, old in self.state.items()}
+        steps = np.concatenate([self.steps, np.zeros(len(new), np.int32)])
+        # All or none: memory may have run out above.
+        self.values, self.state, self.steps = values, state, steps
 
-    def load(self, patch: Patch) -> None:
-        """Take the rows of a patch that fits, and its state where it has one.
+    def load(self, patch: Patch, path: str | os.PathLike[str]) -> None:
+        """Take the rows of a patch that fits; state and step counts from it too, or afresh.
 
         Raises
         ------
         PatchError
-            The state of another rule. Nothing is changed then.
+            The state of another rule or of another dtype. Nothing is changed then.
         """
-        if patch.steps is not None and set(patch.state) != set(self.state):
-            raise PatchError(
-                f"the patch holds the state of rule {patch.rule!r}; "
-                f"this table's rule is {self._tuned.rule.name!r}"
-            )
-        self.values[:] = patch.rows
+        state, steps = self._fresh_state(len(self.values)), np.zeros_like(self.steps)
         if patch.steps is not None:
-            self.steps[:] = patch.steps
-            self._most_steps = int(patch.steps.max(initial=0))
-            for name, array in patch.state.items():
-                self.state[name][:] = array
+            kinds = {name: array.dtype for name, array in state.items()}
+            if kinds != {name: array.dtype for name, array in patch.state.items()}:
+                raise PatchError(
+                    f"{path} holds the state {sorted(patch.state)} of rule {patch.rule!r}; this "
+                    f"table's rule {self._tuned.rule.name!r} remembers {sorted(kinds)}"
+                )
+            state, steps = {name: patch.state[name].copy() for name in kinds}, patch.steps.copy()
+        self.values[:] = patch.rows
+        self.state, self.steps = state, steps
+        self._most_steps = int(steps.max(initial=0))
 
     def _fresh_state(self, count: int) -> dict[str, NDArray[Any]]:
         shape, dtype = (count, self.values.shape[1]), self._tuned.dtype

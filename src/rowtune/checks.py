@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,9 @@ def gradients(
         )
     # Too large for the state's dtype becomes infinity here, and is refused as such by the step.
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(given.reshape(-1, width), dtype=dtype)
+        flat = given.reshape(math.prod(ids_shape), width)
+        # Read-only or unaligned arrays are other types to the compiler; it knows one kind.
+        return np.require(flat, dtype=dtype, requirements=["C", "A", "W"])
 
 
 def values(
@@ -50,7 +53,7 @@ def values(
     if given.shape != expected and not (given.size == 0 and 0 in expected):
         raise ShapeError(f"values have shape {given.shape}; expected {expected}")
     with np.errstate(over="ignore"):
-        flat = np.ascontiguousarray(given.reshape(-1, width), dtype=dtype)
+        flat = np.ascontiguousarray(given.reshape(math.prod(ids_shape), width), dtype=dtype)
     if check_finite and not np.isfinite(flat).all():
         raise NonFiniteError(
             f"values hold NaN or infinity (as {flat.dtype}); nothing was changed. "
@@ -84,5 +87,7 @@ def _numbers(given: ArrayLike, what: str) -> NDArray[Any]:
     except ValueError as error:  # a ragged list
         raise ShapeError(f"{what} are not one array: {error}") from None
     if array.dtype.kind not in "fiu":
-        raise ShapeError(f"{what} have dtype {array.dtype}; expected floats")
+        raise ShapeError(
+            f"{what} have dtype {array.dtype}; expected floats (write .astype(numpy.float32))"
+        )
     return array

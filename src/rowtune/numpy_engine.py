@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune import numpy_verbs
-from rowtune.errors import NonFiniteError
+from rowtune.finite import refuse_non_finite
 from rowtune.kernels import update as kernels
 from rowtune.rules import bind
 from rowtune.rules.decay import with_decay
@@ -41,7 +41,7 @@ def update(
         Nothing has been changed then.
     """
     if kernels.can_compile(trained.block):
-        kernels.update(
+        kernels.move_touched_rows(
             tuned.rule, tuned.decay, trained.block, trained.state, trained.steps,
             slots, grads, tuned.clock_table(most_steps), tuned.constants, check_finite,
         )  # fmt: skip
@@ -57,11 +57,10 @@ def update_plain(
     check_finite: bool,
 ) -> None:
     """The same by `rowtune.step.step` on NumPy arrays."""
-    if check_finite and not np.isfinite(grads[slots >= 0]).all():
-        raise NonFiniteError(
-            "a gradient holds NaN or infinity; nothing was changed. Skip this batch, "
-            "or pass check_finite=False"
-        )
+    with np.errstate(over="ignore"):
+        suspicious = check_finite and not np.isfinite(grads * grads.dtype.type(len(slots))).all()
+    if suspicious:
+        refuse_non_finite(slots, grads)
     function = bind(tuned.rule.function, numpy_verbs.OPERATIONS)
     rule = with_decay(function, tuned.decay)
     step(numpy_verbs, rule, trained, slots, grads, tuned.numbers_at)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rowtune.atomic import replacing
-from rowtune.base import as_base, fingerprint
 from rowtune.errors import PatchError
 
 _FORMAT = "rowtune.patch.1"
@@ -30,7 +29,9 @@ class Patch:
     rows: NDArray[Any]  # (k, D), or (k, columns)
     fingerprint: str  # of the base
     shape: tuple[int, int]  # of the table with the patch on it: rows that were added count
+    base_rows: int  # rows of the base; the rest were added
     columns: NDArray[np.int64] | None = None
+    added: NDArray[Any] | None = None  # (added rows, D), with columns: their frozen ones are here
     rule: str | None = None
     steps: NDArray[np.int32] | None = None  # (k,), with the state
     state: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -49,14 +50,16 @@ def write_patch(patch: Patch, path: str | os.PathLike[str]) -> None:
     tensors = {"ids": patch.ids, "rows": patch.rows}
     if patch.columns is not None:
         tensors["columns"] = patch.columns
+        if patch.added is not None:
+            tensors["added"] = patch.added
     if patch.steps is not None:
         tensors["steps"] = patch.steps
         tensors |= {_STATE + name: array for name, array in patch.state.items()}
-    tensors = {name: _little_endian(array) for name, array in tensors.items()}
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     facts = {
         "format": _FORMAT,
         "fingerprint": patch.fingerprint,
-        "shape": json.dumps(patch.shape),
+        "shape": json.dumps([*patch.shape, patch.base_rows]),
         "rule": patch.rule or "",
     }
     with replacing(path) as file:
@@ -75,65 +78,27 @@ def read_patch(path: str | os.PathLike[str]) -> Patch:
     """
     tensors, facts = _read(Path(path))
     try:
-        shape = json.loads(facts["shape"])
+        num_rows, width, base_rows = map(int, json.loads(facts["shape"]))
         patch = Patch(
             ids=tensors.pop("ids"),
             rows=tensors.pop("rows"),
             fingerprint=facts["fingerprint"],
-            shape=(int(shape[0]), int(shape[1])),
+            shape=(num_rows, width),
+            base_rows=base_rows,
             columns=tensors.pop("columns", None),
+            added=tensors.pop("added", None),
             rule=facts["rule"] or None,
             steps=tensors.pop("steps", None),
-            state={name.removeprefix(_STATE): array for name, array in tensors.items()},
+            state={
+                name.removeprefix(_STATE): array
+                for name, array in tensors.items()
+                if name.startswith(_STATE)
+            },
         )
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise PatchError(f"{path}: not a whole patch, {error!r} is missing or wrong") from None
     _check(patch, path)
     return patch
-
-
-def apply_patch(
-    base: ArrayLike, *paths: str | os.PathLike[str], force: bool = False
-) -> NDArray[Any]:
-    """A new table: ``base`` with the rows of the patches in place of its own.
-
-    Parameters
-    ----------
-    base : N x D floats
-        The table that the patches were trained on; it is not changed.
-    *paths
-        Patches of disjoint rows, in any order.
-    force : bool
-        Apply a patch to a base that is not its own.
-
-    Raises
-    ------
-    PatchError
-        A damaged patch, one for another base, or two that hold the same row.
-    """
-    table = as_base(base)
-    patches = [read_patch(path) for path in paths]
-    own = fingerprint(table) if patches and not force else ""
-    for patch, path in zip(patches, paths, strict=True):
-        if not force:
-            check_fingerprint(patch, path, own)
-        if patch.shape[1] != table.shape[1] or patch.rows.dtype != table.dtype:
-            raise PatchError(
-                f"{path} holds rows of {patch.shape[1]} {patch.rows.dtype}; "
-                f"the base has {table.shape[1]} {table.dtype}"
-            )
-    num_rows = max([len(table), *(patch.shape[0] for patch in patches)])
-    result = np.zeros((num_rows, table.shape[1]), dtype=table.dtype)
-    result[: len(table)] = table
-    written = np.zeros(
-        result.shape if any(p.columns is not None for p in patches) else num_rows, bool
-    )
-    for patch, path in zip(patches, paths, strict=True):
-        place: Any = patch.ids if patch.columns is None else np.ix_(patch.ids, patch.columns)
-        _refuse_overlap(written, place, patch, path)
-        result[place] = patch.rows
-        written[place] = True
-    return result
 
 
 def check_fingerprint(patch: Patch, path: str | os.PathLike[str], own: str) -> None:
@@ -161,7 +126,7 @@ def check_fits(
     )
     if (
         patch.shape == shape
-        and patch.rows.dtype == dtype
+        and patch.rows.dtype == dtype.newbyteorder("=")
         and np.array_equal(patch.ids, ids)
         and same_columns
     ):
@@ -171,17 +136,6 @@ def check_fits(
         f"trains {len(ids)} rows of {shape} {dtype}, and they are not the same. "
         "rowtune.apply_patch puts a patch on a base"
     )
-
-
-def _refuse_overlap(
-    written: NDArray[np.bool_], place: Any, patch: Patch, path: str | os.PathLike[str]
-) -> None:
-    taken = written[place].reshape(len(patch.ids), -1).any(axis=1)
-    if taken.any():
-        raise PatchError(
-            f"{path} holds row {patch.ids[taken][0]}, which another patch holds too "
-            f"({int(taken.sum())} rows in all); apply patches of disjoint rows"
-        )
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -202,33 +156,32 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 def _check(patch: Patch, path: str | os.PathLike[str]) -> None:
     """The parts of a patch must fit each other, whoever wrote it."""
     ids, rows, (num_rows, width) = patch.ids, patch.rows, patch.shape
-    columns = patch.columns
-    if columns is not None:
-        width = len(columns)
-    wrong = (
-        ids.ndim != 1
-        or ids.dtype != np.int64
-        or rows.dtype.kind != "f"
-        or rows.shape != (len(ids), width)
-        or bool((np.diff(ids) <= 0).any())
-        or (len(ids) > 0 and not 0 <= ids[0] <= ids[-1] < num_rows)
-        or (columns is not None and not _are_columns(columns, patch.shape[1]))
-        or (patch.steps is not None and patch.steps.shape != ids.shape)
-        or any(array.shape != rows.shape for array in patch.state.values())
+    columns, added = patch.columns, num_rows - patch.base_rows
+    fits = (
+        _are_ascending(ids, num_rows)
+        and (columns is None or _are_ascending(columns, width))
+        and rows.dtype.kind == "f"
+        and rows.shape == (len(ids), width if columns is None else len(columns))
+        and 0 <= added <= len(ids)
+        # Rows that were added all train: they are the last ids, and no other.
+        and np.array_equal(ids[len(ids) - added :], np.arange(patch.base_rows, num_rows))
+        and (patch.added is None or patch.added.shape == (added, width))
+        and (patch.added is not None) == (columns is not None and added > 0)
+        and all(a.shape == rows.shape and a.dtype.kind == "f" for a in patch.state.values())
+        and (patch.steps is None or _are_steps(patch.steps, len(ids)))
     )
-    if wrong:
+    if not fits:
         raise PatchError(f"{path} is damaged: its ids, rows and shape do not fit each other")
 
 
-def _are_columns(columns: NDArray[Any], width: int) -> bool:
+def _are_steps(steps: NDArray[Any], count: int) -> bool:
+    return steps.shape == (count,) and steps.dtype == np.int32 and bool((steps >= 0).all())
+
+
+def _are_ascending(ids: NDArray[Any], size: int) -> bool:
     return (
-        columns.ndim == 1
-        and columns.dtype == np.int64
-        and not bool((np.diff(columns) <= 0).any())
-        and (len(columns) == 0 or 0 <= columns[0] <= columns[-1] < width)
+        ids.ndim == 1
+        and ids.dtype == np.int64
+        and not bool((np.diff(ids) <= 0).any())
+        and (len(ids) == 0 or bool(ids[0] >= 0 and ids[-1] < size))
     )
-
-
-def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
-    """safetensors writes bytes as they lie in memory, and calls them little-endian."""
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))

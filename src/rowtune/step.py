@@ -66,6 +66,6 @@ def step(
     row, *after = moved if isinstance(moved, tuple) else (moved,)
     return Trained(
         verbs.put(trained.block, unique, verbs.cast_like(row, trained.block)),
-        tuple(map(verbs.put, trained.state, [unique] * len(after), after)),
+        tuple(verbs.put(old, unique, new) for old, new in zip(trained.state, after, strict=True)),
         verbs.put(trained.steps, unique, t),
     )

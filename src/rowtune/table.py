@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any
 
@@ -65,8 +66,10 @@ class Table:
         dtype = np.float64 if self.base.dtype.itemsize == 8 else np.float32
         self._tuned = Tuned(rule, dtype, lr=lr, **hyper)
         chosen = self.base if self.rows.trains_all else self.base[self.rows.ids]
-        self._block = Block(self._columns_of(chosen).copy(order="C"), self._tuned)
-        self._added = self.base[:0]  # rows that were grown: their frozen columns stay here
+        native = self.dtype.newbyteorder("=")
+        values = np.array(self._columns_of(chosen), dtype=native, order="C")
+        self._block = Block(values, self._tuned)
+        self._added = np.empty((0, self.base.shape[1]), native)  # rows as they were when added
         self._fingerprint: str | None = None
 
     # --- reading -----------------------------------------------------------------------------
@@ -100,7 +103,7 @@ class Table:
         given = as_ids(ids)
         slots = self.rows.slots(given).reshape(-1)
         out = assemble.lookup(
-            self._frozen_part(), self.block, self._columns, given.reshape(-1), slots
+            self.base, self._added, self.block, self._columns, given.reshape(-1), slots
         )
         return out.reshape((*given.shape, self.shape[1]))
 
@@ -112,21 +115,19 @@ class Table:
     @property
     def state(self) -> dict[str, NDArray[Any]]:
         """What the rule remembers: arrays of k x D by name, not copies."""
-        return self._block.state
+        return dict(self._block.state)
 
     @property
     def steps(self) -> NDArray[np.int32]:
-        """How often each trainable row was touched: array of k, not a copy."""
-        return self._block.steps
+        """How often each trainable row was touched: array of k, read-only, not a copy."""
+        steps = self._block.steps.view()
+        steps.flags.writeable = False
+        return steps
 
     @property
     def weights(self) -> NDArray[Any]:
-        """The whole matrix, N x D, read-only. Assembled anew unless every element trains."""
-        if self.rows.trains_all and self._columns is None:
-            matrix = self.block.view()
-        else:
-            frozen = np.concatenate([self.base, self._added])
-            matrix = assemble.whole(frozen, self.block, self._columns, self.rows.ids)
+        """The whole matrix as it is now: a read-only N x D copy. `block` is not a copy."""
+        matrix = assemble.whole(self.base, self._added, self.block, self._columns, self.rows.ids)
         matrix.flags.writeable = False
         return matrix
 
@@ -240,13 +241,14 @@ class Table:
         int64 array of g
             Their ids.
         """
-        new = np.asarray(new_rows)
-        shape = (len(new),) if new.ndim == 2 else (1,)
-        new = checks.values(new, shape, self.shape[1], self.dtype, check_finite=True)
+        given = np.asarray(new_rows)
+        count = len(given) if given.ndim == 2 else 1  # one row is [row], not row
+        new = checks.values(given, (count,), self.shape[1], self.dtype, check_finite=True)
         first = self.rows.num_rows
-        self.rows = self.rows.grown(len(new))
-        self._added = np.concatenate([self._added, new])
+        rows, added = self.rows.grown(count), np.concatenate([self._added, new])
         self._block.grow(self._columns_of(new))
+        # The last to change is what lets an id in.
+        self._added, self.rows = added, rows
         return np.arange(first, self.rows.num_rows, dtype=np.int64)
 
     # --- files -------------------------------------------------------------------------------
@@ -265,7 +267,9 @@ class Table:
                 rows=self.block,
                 fingerprint=self.fingerprint(),
                 shape=self.shape,
+                base_rows=len(self.base),
                 columns=self._columns,
+                added=self._added if self._columns is not None and len(self._added) else None,
                 rule=self.rule,
                 steps=self.steps if state else None,
                 state=self.state if state else {},
@@ -274,7 +278,7 @@ class Table:
         )
 
     def load_patch(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Take rows, and state where the file has it, from a patch of the same rows.
+        """Take rows from a patch of the same rows, and state from it, or afresh if it has none.
 
         Raises
         ------
@@ -286,18 +290,25 @@ class Table:
         if not force:
             check_fingerprint(patch, path, self.fingerprint())
         check_fits(patch, path, self.shape, self.dtype, self.rows.ids, self._columns)
-        self._block.load(patch)
+        self._block.load(patch, path)
+        if patch.added is not None:
+            self._added = patch.added.copy()
 
     # --- inside ------------------------------------------------------------------------------
 
     def _columns_of(self, whole: NDArray[Any]) -> NDArray[Any]:
         return whole if self._columns is None else whole[:, self._columns]
 
-    def _frozen_part(self) -> NDArray[Any]:
-        """What a lookup reads beside the block; added rows are in it only for their columns."""
-        if self._columns is None or len(self._added) == 0:
-            return self.base
-        return np.concatenate([self.base, self._added])
+    def __deepcopy__(self, memo: dict[int, Any]) -> Table:
+        """A table of its own over the same base, which nobody writes."""
+        twin = object.__new__(type(self))
+        memo[id(self.base)] = self.base
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.base.flags.writeable = False  # which a pickle does not remember
 
     def _checked_write(
         self, ids: ArrayLike, new: ArrayLike, check_finite: bool

@@ -74,3 +74,44 @@ def test_a_file_that_grows_past_its_limit_leaves_the_old_one(tmp_path):
     assert done.returncode == 7
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_bytes_reach_the_disk_before_the_name_changes(tmp_path, monkeypatch):
+    events, sync, rename = [], os.fsync, type(tmp_path).replace
+
+    def seen_sync(descriptor):
+        events.append("sync")
+        sync(descriptor)
+
+    def seen_rename(old, new):
+        events.append("rename")
+        return rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", seen_sync)
+    monkeypatch.setattr(type(tmp_path), "replace", seen_rename)
+    with replacing(tmp_path / "file") as file:
+        file.write(b"x")
+    assert events == ["sync", "rename", "sync"]
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    with replacing(pipe) as file:
+        file.write(b"through")
+    assert reader.communicate(timeout=20)[0] == b"through"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    with replacing("/dev/null") as file:
+        file.write(b"away")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(IsADirectoryError, match="name a file"), replacing(tmp_path):
+        pass
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "no" / "file"):
+        pass
+    assert caught.value.filename == str(tmp_path / "no" / "file")
+    with replacing(tmp_path / ("n" * 250)) as file:
+        file.write(b"a long name")

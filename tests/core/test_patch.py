@@ -78,7 +78,7 @@ def test_a_patch_for_another_base_is_refused_unless_the_user_insists(tmp_path, w
     assert result[7].tobytes() == other[7].tobytes()
     Table(other, [3, 50]).load_patch(tmp_path / "p", force=True)
     for unlike in (weights[:, :4], weights.astype(np.float64)):
-        with pytest.raises(PatchError, match="holds rows of 8 float32"):
+        with pytest.raises(PatchError, match="made for a base of 100 x 8 float32"):
             apply_patch(unlike, tmp_path / "p", force=True)
 
 
@@ -98,7 +98,10 @@ def test_training_goes_on_from_a_patch_as_if_it_had_never_stopped(tmp_path, weig
     [
         ({"train": [3, 51]}, "they are not the same"),
         ({"train": [3, 50], "columns": [0]}, "they are not the same"),
-        ({"train": [3, 50], "rule": "sgd"}, "state of rule 'adam'; this table's rule is 'sgd'"),
+        (
+            {"train": [3, 50], "rule": "sgd"},
+            r"the state \['m', 'v'\] of rule 'adam'; this table's rule 'sgd'",
+        ),
     ],
 )
 def test_a_patch_of_other_rows_or_of_another_rule_does_not_load(
@@ -144,7 +147,13 @@ def test_a_damaged_file_is_named_and_refused(tmp_path, weights, what):
         ("rows", np.zeros((3, 8), np.float32)),
         ("rows", np.zeros((2, 7), np.float32)),
         ("rows", np.zeros((2, 8), np.int32)),
+        ("ids", np.array([3, 50], np.int32)),
         ("columns", np.array([9])),
+        ("columns", np.array(1)),
+        ("added", np.zeros((1, 8), np.float32)),
+        ("steps", np.array([-5, 1], np.int32)),
+        ("steps", np.array([1, 1], np.float32)),
+        ("state.m", np.zeros((2, 8), np.int32)),
         ("steps", np.zeros(3, np.int32)),
         ("state.m", np.zeros((2, 7), np.float32)),
     ],
@@ -169,3 +178,74 @@ def test_no_such_file(tmp_path, weights):
         apply_patch(weights, tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError):
         Table(weights, [1]).save_patch(tmp_path / "no folder" / "p")
+
+
+def test_added_rows_of_a_table_with_chosen_columns_travel_whole(tmp_path, weights):
+    table = Table(weights, [1], columns=[0, 2])
+    table.grow(np.full((2, 8), 7.0))
+    table.update([100, 1], np.ones((2, 8)))
+    table.save_patch(tmp_path / "p")
+    assert apply_patch(weights, tmp_path / "p").tobytes() == table.weights.tobytes()
+    again = Table(weights, [1], columns=[0, 2])
+    again.grow(np.zeros((2, 8)))
+    again.load_patch(tmp_path / "p")
+    assert again.weights.tobytes() == table.weights.tobytes()
+
+
+@pytest.mark.parametrize("length", [50, 120])
+def test_a_base_of_another_length_is_refused_even_by_force(tmp_path, weights, length):
+    table = Table(weights, [3])
+    table.grow(np.ones((2, 8)))
+    table.save_patch(tmp_path / "p")
+    other = np.resize(weights, (length, 8))
+    with pytest.raises(PatchError, match=f"for a base of 100 x 8 float32; this one is {length}"):
+        apply_patch(other, tmp_path / "p", force=True)
+
+
+def test_a_patch_of_no_rows(tmp_path, weights):
+    Table(weights, []).save_patch(tmp_path / "p")
+    assert apply_patch(weights, tmp_path / "p", tmp_path / "p").tobytes() == weights.tobytes()
+
+
+def test_a_base_of_the_other_byte_order_is_the_same_base(tmp_path, weights):
+    swapped = weights.astype(">f4")
+    table = Table(swapped, [1, 2], "sgd", lr=1.0)
+    table.update([1], np.ones((1, 8)))
+    table.save_patch(tmp_path / "p")
+    assert table.fingerprint() == Table(weights).fingerprint()
+    np.testing.assert_array_equal(apply_patch(weights, tmp_path / "p"), table.weights)
+    np.testing.assert_array_equal(apply_patch(swapped, tmp_path / "p"), table.weights)
+    Table(swapped, [1, 2]).load_patch(tmp_path / "p")
+
+
+def test_step_counts_go_on_past_a_fresh_clock(tmp_path):
+    table = Table(np.zeros((3, 1)), [1], lr=0.1)
+    for _ in range(600):
+        table.update([1], [[1.0]])
+    table.save_patch(tmp_path / "p", state=True)
+    again = Table(np.zeros((3, 1)), [1], lr=0.1)
+    again.load_patch(tmp_path / "p")
+    for t in (table, again):
+        t.update([1], [[1.0]])
+    assert again.weights.tobytes() == table.weights.tobytes()
+
+
+def test_a_patch_without_state_starts_afresh(tmp_path, weights):
+    table = trained(weights, [3, 50])
+    table.save_patch(tmp_path / "p")
+    table.load_patch(tmp_path / "p")
+    assert not table.steps.any()
+    assert not table.state["m"].any()
+
+
+def test_a_fingerprint_sees_every_piece(monkeypatch):
+    from rowtune import base
+
+    monkeypatch.setattr(base, "_BYTES_AT_A_TIME", 48)  # three rows a piece, and a tail
+    weights = np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32)
+    prints = {base.fingerprint(weights)}
+    for row in range(10):
+        other = weights.copy()
+        other[row, 3] += 1
+        prints.add(base.fingerprint(other))
+    assert len(prints) == 11

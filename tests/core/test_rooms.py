@@ -16,10 +16,10 @@ ROOT = Path(rowtune.__file__).parent
 # From the bottom up. A room may import itself and the rooms above it in this list, never below.
 ROOMS = [
     ["errors"],
-    ["atomic", "rows", "rules"],
+    ["atomic", "rows", "rules", "finite"],
     ["step", "base"],
     ["kernels", "patch"],
-    ["numpy_verbs", "checks", "assemble", "subset"],
+    ["apply", "numpy_verbs", "checks", "assemble", "subset"],
     ["numpy_engine"],
     ["block"],
     ["table"],

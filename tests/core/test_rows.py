@@ -55,6 +55,8 @@ def test_few_rows_of_a_huge_table_cost_nothing_of_its_size():
 def test_no_row_trains():
     for rows in (Rows(5, []), Rows(5, np.zeros(5, bool)), Rows(0, "all"), Rows(10**9, [])):
         assert len(rows) == 0
+    with pytest.raises(IdError, match="there are none"):
+        Rows(0).slots([0])
     assert Rows(5, []).slots([0, 4]).tolist() == [-1, -1]
     assert Rows(10**9, []).slots([10**9 - 1]).tolist() == [-1]
 
@@ -96,7 +98,7 @@ def test_ids_that_are_not_integers_raise(ids, words):
         ([5], IdError, "id 5 is not a row"),
         ([-1], IdError, "do not count from the end"),
         ([0.5], IdError, "float64"),
-        ([[0, 1]], ShapeError, "flat list"),
+        ([[0, 1]], ShapeError, "flat list of ids"),
         ("some", ShapeError, "train='some' is unknown"),
     ],
 )
@@ -111,7 +113,7 @@ def test_columns_are_chosen_like_rows():
     assert Rows(5, [1], columns=slice(1, 3)).chosen_columns(4).tolist() == [1, 2]
     assert Rows(5, [1]).chosen_columns(4) is None
     assert Rows(5, [1], columns="all").chosen_columns(4) is None
-    with pytest.raises(RowtuneError, match="id 4 is not a row"):
+    with pytest.raises(RowtuneError, match="id 4 is not a column: expected 0 to 3"):
         rows_of_four = Rows(5, [1], columns=[4])
         rows_of_four.chosen_columns(4)
 
@@ -130,3 +132,29 @@ def test_the_ids_cannot_be_changed_behind_its_back():
     assert rows.ids.tolist() == [1, 2]
     with pytest.raises(ValueError, match="read-only"):
         rows.ids[0] = 3
+
+
+def test_a_small_table_is_never_searched():
+    assert Rows(75_000, [1, 2, 3])._slot_map is not None
+    assert Rows(30_000_000, range(0, 30_000_000, 200))._slot_map is not None
+    assert Rows(30_000_000, [7])._slot_map is None
+
+
+def test_unsigned_and_very_large_ids():
+    assert Rows(10, np.array([6, 1], np.uint64)).ids.tolist() == [1, 6]
+    huge = Rows(2**63 - 1, [2**62, 2**62 + 1])
+    assert huge.slots(np.array([2**62 + 1, 2**62 + 2], np.uint64)).tolist() == [1, -1]
+    with pytest.raises(IdError, match="id 18446744073709551615 is not"):
+        huge.slots(np.array([2**64 - 1], np.uint64))
+    assert Rows(10**12, slice(0, 5)).ids.tolist() == [0, 1, 2, 3, 4]
+    swapped = np.array([3, -1], ">i8")
+    with pytest.raises(IdError, match="id -1"):
+        Rows(10).slots(swapped)
+    assert Rows(10).slots(swapped[:1]).tolist() == [3]
+
+
+def test_columns_are_its_own():
+    mask = np.array([True, False, True])
+    rows = Rows(5, [1], columns=mask)
+    mask[:] = True
+    assert rows.chosen_columns(3).tolist() == [0, 2]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from judge import FORMULAS, Judge
+from numpy import maximum, sign, where
 
 from rowtune import Table, numpy_engine, rules
 from rowtune.errors import RuleError
@@ -68,7 +69,7 @@ def test_the_kernel_and_the_plain_step_agree_to_the_last_bits(name, dtype, decay
     assert kernels.can_compile(compiled.block)
     for ids, grads in batches(rng, 9, 17, dtype):
         compiled.update(ids, grads)
-        trained = Trained(plain.block, tuple(plain.state.values()), plain.steps)
+        trained = Trained(plain.block, tuple(plain.state.values()), plain._block.steps)
         slots = plain.rows.slots(ids).reshape(-1)
         numpy_engine.update_plain(plain._tuned, trained, slots, grads.reshape(-1, 17), True)
     np.testing.assert_allclose(compiled.block, plain.block, rtol=8 * np.finfo(dtype).eps, atol=1e-7)
@@ -127,7 +128,7 @@ def test_defaults_are_those_of_torch(name):
     theirs = {k: p.default for k, p in inspect.signature(cls).parameters.items()}
     if "betas" in theirs:
         theirs["beta1"], theirs["beta2"] = theirs["betas"]
-    for hyper in set(ours) & set(theirs) - {"lr", "momentum", "nesterov"}:
+    for hyper in set(ours) & set(theirs) - {"momentum", "nesterov"}:
         assert ours[hyper] == theirs[hyper], hyper
 
 
@@ -208,3 +209,65 @@ def test_every_rule_says_its_formula_and_its_source():
         doc = rules.get(name).doc
         assert "torch.optim" in doc, name
         assert any(year in doc for year in ("1951", "1964", "2011", "2012", "2015")), name
+
+
+def test_a_clock_may_depend_on_the_learning_rate():
+    def rate(t, lr):
+        return (lr / t,)
+
+    @rules.rule(clock=(rate, "rate"), lr=1.0)
+    def falling(row, grad, rate):
+        return row - rate * grad
+
+    table = Table(np.zeros((1, 1)), rule=falling, lr=1.0)
+    table.update([0], [[1.0]])
+    table.lr = 0.5
+    table.update([0], [[1.0]])
+    assert table.weights.tolist() == [[-1.25]]
+
+
+def test_every_name_that_a_rule_may_use_means_what_it_means_in_numpy():
+    @rules.rule(state={"seen": 0.0}, lr=1.0)
+    def all_names(row, grad, seen, lr):
+        return where(grad > lr, sign(grad), maximum(row, grad)), abs(grad)
+
+    values = np.array([np.inf, -np.inf, 0.0, -0.0, 2.5, -2.5, np.nan, 1e-40])
+    table = Table(np.full((1, 8), 0.5), rule=all_names)
+    table.update([0], values[None], check_finite=False)
+    with np.errstate(invalid="ignore"):
+        expected = np.where(values > 1e-3, np.sign(values), np.maximum(0.5, values))
+    np.testing.assert_array_equal(table.weights[0], expected)
+    np.testing.assert_array_equal(table.state["seen"][0], np.abs(values))
+
+
+def test_a_rule_of_another_form_is_refused_where_it_is_written():
+    with pytest.raises(RuleError, match=r"uses \['np'"):
+
+        @rules.rule(lr=1.0)
+        def with_module(row, grad, lr):
+            return row - lr * np.sqrt(grad)
+
+    factor = 2.0
+    with pytest.raises(RuleError, match="variables of the function around it"):
+
+        @rules.rule(lr=1.0)
+        def with_closure(row, grad, lr):
+            return row - factor * lr * grad
+
+    with pytest.raises(RuleError, match=r"returns 1 values; expected .* 2 in all"):
+
+        @rules.rule(state={"m": 0.0}, lr=1.0)
+        def forgetful(row, grad, m, lr):
+            return row - lr * grad
+
+    with pytest.raises(RuleError, match="asks for 'speed', which nothing gives"):
+
+        @rules.rule(lr=1.0)
+        def unknown(row, grad, speed):
+            return row - speed * grad
+
+
+def test_kernels_let_other_threads_run():
+    from rowtune.kernels.fused import kernel_of
+
+    assert kernel_of(rules.get("adam"), "none").targetoptions["nogil"]

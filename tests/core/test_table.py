@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -114,7 +117,7 @@ WRONG = [
     ([0, 1], [[0, 0, 0], [0, np.nan, 0]], NonFiniteError, "position 1 of the batch"),
     ([1], [[0, np.inf, 0]], NonFiniteError, "NaN or infinity"),
     ([1], [[0, 1e300, 0]], NonFiniteError, "NaN or infinity"),
-    ([1, 1], [[3e38, 0, 0], [3e38, 0, 0]], NonFiniteError, "could overflow float32"),
+    ([1, 1], [[3e38, 0, 0], [3e38, 0, 0]], NonFiniteError, "can overflow float32"),
 ]
 
 
@@ -301,3 +304,200 @@ def test_it_says_what_it_is(weights):
         "Table(8 x 3 float32, 2 rows train, rule='adam', lr=0.001)"
     )
     assert Table(weights).dtype == np.float32
+
+
+def test_long_groups_in_every_chunk_get_their_own_sums():
+    rng = np.random.default_rng(0)
+    ids = np.concatenate([np.repeat(np.arange(0, 4000, 40), 300), np.arange(4000)])
+    rng.shuffle(ids)
+    grads = rng.integers(-8, 9, (len(ids), 64)).astype(np.float32)  # their sums are exact
+    table = Table(np.zeros((4000, 64), np.float32), rule="sgd", lr=1.0)
+    table.update(ids, grads)
+    expected = np.zeros((4000, 64), np.float32)
+    np.subtract.at(expected, ids, grads)
+    np.testing.assert_array_equal(table.weights, expected)
+
+
+def test_check_finite_can_be_turned_off_in_a_large_batch():
+    table = Table(np.zeros((100, 64), np.float32), rule="sgd")
+    grads = np.ones((20_000, 64), np.float32)
+    grads[7] = np.nan
+    table.update(np.arange(20_000) % 100, grads, check_finite=False)
+    assert np.flatnonzero(np.isnan(table.weights[:, 0])).tolist() == [7]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_large_gradients_are_refused_only_where_a_sum_overflows(dtype):
+    table = Table(np.zeros((40_000, 2), dtype), [*range(10), 39_999], rule="sgd", lr=1e-38)
+    ids, grads = np.arange(40_000), np.zeros((40_000, 2), np.float32)
+    grads[5] = 1e35  # alone it is no danger, whatever the length of the batch
+    grads[20] = np.nan  # frozen
+    table.update(ids, grads)
+    with pytest.raises(NonFiniteError, match=r"reach 3e\+38, and their sum .* nothing was changed"):
+        table.update([1, 1, 20], np.array([[3e38, 0], [3e38, 0], [np.nan, 0]]))
+    assert table.steps.tolist() == [1] * 11
+
+
+def test_each_of_many_steps_is_one_learning_rate():
+    table = Table(np.zeros((1, 1)), rule="adam", lr=0.5)
+    for step in range(1, 1100):  # the clock is tabulated anew several times on the way
+        table.update([0], [[1.0]])
+        np.testing.assert_allclose(table.weights, [[-0.5 * step]], rtol=1e-6)
+
+
+def test_a_clock_that_stands_still_is_not_tabulated_further():
+    table = Table(np.zeros((1, 1), np.float32), rule="adam")
+    assert len(table._tuned.clock_table(10)) < 1000
+    length = len(table._tuned.clock_table(100_000))
+    assert len(table._tuned.clock_table(10**9)) == length
+    np.testing.assert_array_equal(table._tuned.clock_table(10**9)[-1], [1, 1])
+    falling = Table(np.zeros((1, 1)), rule="adagrad", lr_decay=0.1)
+    assert len(falling._tuned.clock_table(100_000)) > 100_000
+
+
+def test_an_interrupted_update_has_been_counted(monkeypatch):
+    from rowtune import numpy_engine
+
+    table, whole = Table(np.zeros((1, 1)), lr=0.1), numpy_engine.update
+
+    def interrupted(*arguments):
+        whole(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(numpy_engine, "update", interrupted)
+    for _ in range(300):
+        with pytest.raises(KeyboardInterrupt):
+            table.update([0], [[1.0]])
+    monkeypatch.undo()
+    table.update([0], [[1.0]])
+    np.testing.assert_allclose(table.weights, [[-30.1]], rtol=1e-6)
+
+
+def test_growing_fills_the_state_of_new_rows_with_its_first_value():
+    table = Table(np.zeros((2, 3)), rule="adagrad", initial_accumulator_value=0.5)
+    table.update([0], np.ones((1, 3)))
+    table.grow(np.zeros((1, 3)))
+    assert table.state["total"].tolist() == [[1.5] * 3, [0.5] * 3, [0.5] * 3]
+
+
+def test_growth_that_fails_changes_nothing(weights, monkeypatch):
+    table = Table(weights, [1])
+
+    def no_memory(self, count):
+        raise MemoryError
+
+    monkeypatch.setattr(type(table._block), "_fresh_state", no_memory)
+    with pytest.raises(MemoryError):
+        table.grow(np.ones((2, 3)))
+    assert table.shape == (8, 3)
+    with pytest.raises(IdError):
+        table.lookup([8])
+
+
+def test_the_block_stays_in_the_layout_that_the_kernel_takes(weights):
+    table = Table(np.asfortranarray(weights), [1], columns=[0, 2])
+    table.grow(np.asfortranarray(np.ones((3, 3))))
+    assert table.block.flags.c_contiguous
+    swapped = Table(weights.astype(">f4"), [1])
+    assert swapped.block.dtype.isnative
+    np.testing.assert_array_equal(swapped.lookup([1, 2]), weights[[1, 2]])
+
+
+def test_decoupled_decay_follows_the_learning_rate():
+    table = Table(np.ones((1, 1)), rule="sgd", lr=1.0, weight_decay=0.5, decoupled=True)
+    table.lr = 0.1
+    table.update([0], [[0.0]])
+    np.testing.assert_allclose(table.weights, [[0.95]])
+
+
+def test_half_precision_ignores_nan_for_frozen_rows():
+    table = Table(np.zeros((4, 2), np.float16), [1], "sgd", lr=1.0)
+    table.update([2, 1], [[np.nan, np.nan], [1, 1]])
+    assert table.weights[1].tolist() == [-1, -1]
+
+
+def test_a_subset_of_neighbours_is_a_copy():
+    table = Table(np.zeros((5, 2)))
+    table.subset([1, 2, 3]).values[:] = 9
+    assert not table.weights.any()
+
+
+@pytest.mark.parametrize("train", ["all", slice(None), [1, 2]])
+def test_weights_are_a_snapshot(weights, train):
+    table = Table(weights, train)
+    before = table.weights
+    table.update([1], np.ones((1, 3)))
+    np.testing.assert_array_equal(before, weights)
+    assert (table.weights[1] != weights[1]).all()
+    assert not before.flags.writeable
+
+
+def test_its_own_block_may_serve_as_gradients():
+    rows = np.arange(8, dtype=np.float32).reshape(4, 2)
+    table = Table(rows, rule="sgd", lr=1.0)
+    table.update([1, 2, 3, 0], table.block)
+    expected = rows.copy()
+    expected[[1, 2, 3, 0]] -= rows
+    np.testing.assert_array_equal(table.weights, expected)
+
+
+def test_what_is_read_cannot_be_used_to_break_it(weights):
+    table = Table(weights, [1])
+    with pytest.raises(ValueError, match="read-only"):
+        table.steps[:] = 100_000
+    table.state["m"] = np.zeros((9, 9))  # a dictionary of its own
+    table.update([1], np.ones((1, 3)))
+    assert table.state["m"].shape == (1, 3)
+
+
+@pytest.mark.parametrize("columns", [[], None])
+def test_tables_without_width_or_rows(columns):
+    table = Table(np.zeros((5, 0 if columns is None else 3)), columns=columns)
+    width = table.shape[1]
+    table.update([0, 1], np.zeros((2, width)))
+    table.update([], [])
+    table.set([1], np.zeros((1, 0)))
+    assert table.lookup([1]).shape == (1, width)
+    assert Table(np.zeros((0, 3))).lookup([]).shape == (0, 3)
+
+
+def test_copies_and_pickles_train_on_as_if_they_were_the_table(weights):
+    table = Table(weights, [1, 2], "nesterov", lr=0.1)
+    table.update([1], np.ones((1, 3)))
+    twin, other = copy.deepcopy(table), pickle.loads(pickle.dumps(table))
+    for t in (table, twin, other):
+        t.update([1, 2], np.ones((2, 3)))
+        assert not t.base.flags.writeable
+        assert not t.rows.ids.flags.writeable
+    assert table.weights.tobytes() == twin.weights.tobytes() == other.weights.tobytes()
+    assert twin.base is table.base
+    twin.update([1], np.ones((1, 3)))
+    assert table.weights.tobytes() != twin.weights.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"train": {1, 2}}, 'train is a set; expected "all", a boolean mask'),
+        ({"train": [[1], [2, 3]]}, "train is a list"),
+        ({"train": slice(0.5, 2)}, "a slice of integers"),
+        ({"columns": [4]}, "columns: id 4 is not a column: expected 0 to 2$"),
+        ({"rule": ["adam"]}, "there is no rule"),
+        ({"betas": (0.9, 0.99), "beta1": 0.5}, "not both"),
+        ({"decoupled": 3}, "expected True or False"),
+        ({"eps": 1e-50}, "is 0.0 in float32"),
+        ({"lr": 1e39}, "is inf in float32"),
+    ],
+)
+def test_more_arguments_that_make_no_sense(weights, arguments, words):
+    with pytest.raises(RowtuneError, match=words):
+        Table(weights, **arguments)
+
+
+def test_a_refused_hyper_parameter_changes_nothing(weights):
+    table = Table(weights)
+    with pytest.raises(RowtuneError):
+        table.set_hyper(eps=0.1, lr=1e39)
+    assert (table.lr, table.hyper["eps"]) == (1e-3, 1e-8)
+    with pytest.raises(IdError, match="not one array"):
+        table.lookup([[1], [2, 3]])

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
+from pathlib import Path
 
 import numba.core.event
 import numpy as np
 import pytest
 
-from rowtune import Table
+from rowtune import Table, rules
 from rowtune.kernels import threads
 
 
@@ -54,6 +56,44 @@ def test_every_chunk_runs_once_and_an_error_is_raised(num_threads):
         threads.for_each_chunk(fail, 100)
     with pytest.raises(ValueError, match="at least 1"):
         threads.set_num_threads(0)
+
+
+def test_after_an_error_no_chunk_is_still_running(num_threads):
+    num_threads(3)
+    running, began = set(), threading.Barrier(3, timeout=20)
+
+    def work(chunk):
+        running.add(chunk)
+        if chunk < 3:
+            began.wait()
+        if chunk == 1:
+            running.discard(chunk)
+            raise RuntimeError("chunk 1")
+        time.sleep(0.1)
+        running.discard(chunk)
+
+    with pytest.raises(RuntimeError, match="chunk 1"):
+        threads.for_each_chunk(work, 6)
+    assert not running
+
+
+def test_a_call_does_not_wait_for_the_work_of_another(num_threads):
+    num_threads(2)
+    held, release = threading.Barrier(3, timeout=20), threading.Event()
+
+    def hold(chunk):
+        held.wait()
+        release.wait(20)
+
+    other = threading.Thread(target=threads.for_each_chunk, args=(hold, 2))
+    other.start()
+    held.wait()  # both of its threads are busy now, the pool's one among them
+    seen = []
+    threads.for_each_chunk(seen.append, 5)
+    assert not release.is_set()
+    release.set()
+    other.join()
+    assert sorted(seen) == list(range(5))
 
 
 def test_several_threads_are_really_used(num_threads):
@@ -125,8 +165,20 @@ LOADER = """
 """
 
 
+LOCKED = """
+    import os, sys
+    from rowtune.kernels import threads
+
+    with threads._lock:  # as when another thread of the parent is just starting the pool
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if threads._lock.acquire(timeout=5) else 3)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize("script", [FORK, LOADER], ids=["fork", "DataLoader"])
+@pytest.mark.parametrize("script", [FORK, LOADER, LOCKED], ids=["fork", "DataLoader", "locked"])
 def test_a_process_that_forks_after_a_kernel_ran(script):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -146,11 +198,32 @@ def test_the_second_call_compiles_nothing():
         table.lr = 0.5
         table.update([2, 3], np.ones((2, 4), np.float32))
         table.update(np.full(900, 2), np.ones((900, 4)))
+        frozen_grads = np.ones((2, 4), np.float32)
+        frozen_grads.flags.writeable = False
+        table.update([2, 3], frozen_grads)
         other = Table(np.zeros((70, 9), np.float32), rule="adam", eps=0.1, beta1=0.5)
         other.update([[3, 3], [4, 5]], np.ones((2, 2, 9)))
     assert not compiled.buffer
+
+    @rules.rule(lr=1.0)
+    def new(row, grad, lr):
+        return row - lr * grad
+
     with numba.core.event.install_recorder("numba:compile") as compiled:
-        Table(np.zeros((5, 4), np.float32), rule="adam", weight_decay=0.25).update(
-            [1], np.ones((1, 4))
-        )
-    assert compiled.buffer  # the recorder does record: another decay is another kernel
+        Table(np.zeros((5, 4), np.float32), rule=new).update([1], np.ones((1, 4)))
+    assert compiled.buffer  # the recorder does record
+
+
+def test_no_kernel_reads_or_writes_outside_its_arrays():
+    """numba checks no bounds unless it is asked to, once for a process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x",
+         str(Path(__file__).with_name("test_table.py"))],
+        env={**os.environ, "NUMBA_BOUNDSCHECK": "1"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]

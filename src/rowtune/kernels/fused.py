@@ -26,17 +26,13 @@ def _where(condition: Any, yes: Any, no: Any) -> Any:
     return yes if condition else no
 
 
-@numba.njit
-def _maximum(a: Any, b: Any) -> Any:
-    return a if (a > b or a != a) else b  # NaN wins, as in NumPy
-
-
-@numba.njit
-def _sign(a: Any) -> Any:
-    return a if (a != a or a == 0) else math.copysign(a / a, a)
-
-
-OPERATIONS = {"sqrt": math.sqrt, "abs": abs, "sign": _sign, "maximum": _maximum, "where": _where}
+OPERATIONS = {
+    "sqrt": math.sqrt,
+    "abs": abs,
+    "sign": np.sign,
+    "maximum": np.maximum,
+    "where": _where,
+}
 
 
 def kernel_of(rule: Rule, decay: str) -> Any:
@@ -49,7 +45,8 @@ def kernel_of(rule: Rule, decay: str) -> Any:
     * steps : int32 array of k, raised by one for each row
     * unique, starts, order : the groups, from `rowtune.kernels.grouping.group`
     * grads : array of n x D in the state's dtype; long_sums : `sum_long_groups` of them
-    * clock : array of (largest step + 1) x c: the clock's numbers for each step count
+    * clock : array of T x c: the clock's numbers for each step count below T; the last row serves
+      all later ones
     * numbers : array: the decay's number, then the rule's others in the order of its parameters
     """
     return _compiled(rule.function, tuple(rule.state), rule.clock_names, rule.number_names, decay)
@@ -109,8 +106,8 @@ def kernel(
             grad = long_sums[passed]
             passed += 1
         slot = np.int64(unique[i])
-        t = steps[slot] + 1
-        steps[slot] = t
+        steps[slot] += 1
+        t = min(steps[slot], clock.shape[0] - 1)  # past its end a clock stands still
         {clock}
         row = block[slot]
         {rows}

@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count
 
 from numba import config
@@ -39,8 +39,8 @@ def set_num_threads(number: int) -> None:
 def for_each_chunk(work: Callable[[int], None], num_chunks: int) -> None:
     """Run ``work(0)`` to ``work(num_chunks - 1)``, each once, on the pool and the calling thread.
 
-    Threads draw the next chunk when they are done with one, so a slow core delays little. An error
-    of any chunk is raised here, after all threads have stopped.
+    Threads draw the next chunk when they are done with one, so a slow core delays little. The first
+    error of any chunk is raised here, after all threads have stopped. ``work`` must not call this.
     """
     helpers = min(_num_threads, num_chunks) - 1
     if helpers < 1:
@@ -53,15 +53,19 @@ def for_each_chunk(work: Callable[[int], None], num_chunks: int) -> None:
         for chunk in _below(numbers, num_chunks):
             work(chunk)
 
-    pool = _pool_of(helpers)
-    futures = []
+    futures: list[Future[None]] = []
     with contextlib.suppress(RuntimeError):  # at exit no thread starts: this one does it all
-        futures = [pool.submit(draw) for _ in range(helpers)]
+        pool = _pool_of(helpers)
+        for _ in range(helpers):
+            futures.append(pool.submit(draw))
     try:
         draw()
     finally:
-        for future in futures:
-            future.result()
+        # Helpers that never began are not waited for: another caller's work may be before them.
+        running = [future for future in futures if not future.cancel()]
+        wait(running)
+    for future in running:
+        future.result()
 
 
 def _below(numbers: Iterator[int], end: int) -> Iterator[int]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rowtune.errors import NonFiniteError
+from rowtune.finite import refuse_non_finite
 from rowtune.kernels.fused import kernel_of
 from rowtune.kernels.grouping import Groups, group
 from rowtune.kernels.sums import SEGMENT, all_finite, sum_long_groups
@@ -23,7 +23,7 @@ def can_compile(block: NDArray[Any]) -> bool:
     return block.dtype in _BLOCK_DTYPES and bool(block.flags.c_contiguous)
 
 
-def update(
+def move_touched_rows(
     rule: Rule,
     decay: str,
     block: NDArray[Any],
@@ -45,8 +45,8 @@ def update(
     Raises
     ------
     NonFiniteError
-        A trainable row's gradient holds NaN or infinity, or is so large that the sum over
-        duplicates could overflow. Nothing has been written then.
+        NaN or infinity in a trainable row's gradient, or a sum over duplicates that overflows.
+        Nothing has been written then.
     """
     groups = _check_and_group(slots, grads, check_finite)
     if groups.unique.size == 0:
@@ -73,7 +73,7 @@ def _check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite
     most = grads.dtype.type(len(slots))
     if grads.nbytes < _BYTES_PER_CHUNK:  # waking a thread would take longer than the check
         if check_finite and not all_finite(slots, grads, 0, len(slots), most):
-            raise NonFiniteError(_what_is_not_finite(slots, grads))
+            refuse_non_finite(slots, grads)
         return group(slots)
     groups: list[Groups] = []
     rows_per_chunk = max(1, _BYTES_PER_CHUNK // grads[:1].nbytes)
@@ -90,21 +90,8 @@ def _check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite
 
     for_each_chunk(work, 1 + checks)
     if not all(finite):
-        raise NonFiniteError(_what_is_not_finite(slots, grads))
+        refuse_non_finite(slots, grads)
     return groups[0]
-
-
-def _what_is_not_finite(slots: NDArray[np.int32], grads: NDArray[Any]) -> str:
-    bad = np.flatnonzero((slots >= 0) & ~np.isfinite(grads).all(axis=1))
-    if bad.size == 0:
-        return (
-            f"gradients reach {np.abs(grads).max():.3g}, so large that a sum over this batch could "
-            f"overflow {grads.dtype}; scale or clip them"
-        )
-    return (
-        f"the gradient at position {bad[0]} of the batch holds NaN or infinity ({bad.size} of "
-        f"{len(slots)} do); nothing was changed. Skip this batch, or pass check_finite=False"
-    )
 
 
 def _chunk_edges(groups: Groups, row_bytes: int, grad_bytes: int) -> list[int]:

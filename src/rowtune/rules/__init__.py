@@ -35,7 +35,7 @@ def get(name_or_rule: str | Rule) -> Rule:
     """
     if isinstance(name_or_rule, Rule):
         return name_or_rule
-    if name_or_rule not in _REGISTRY:
+    if not isinstance(name_or_rule, str) or name_or_rule not in _REGISTRY:
         raise RuleError(f"there is no rule {name_or_rule!r}; expected one of {', '.join(names())}")
     return _REGISTRY[name_or_rule]
 

@@ -15,7 +15,7 @@ def adagrad_clock(t, lr_decay):  # type: ignore[no-untyped-def]
 @rule(
     state={"total": "initial_accumulator_value"},
     clock=(adagrad_clock, "slowed"),
-    lr=1e-3,
+    lr=1e-2,
     lr_decay=0.0,
     initial_accumulator_value=0.0,
     eps=1e-10,
@@ -30,7 +30,7 @@ def adagrad(row, grad, total, lr, slowed, eps):  # type: ignore[no-untyped-def]
     return row - lr * slowed * (grad / (sqrt(total) + eps)), total
 
 
-@rule(state={"square": 0.0}, lr=1e-3, alpha=0.99, eps=1e-8)
+@rule(state={"square": 0.0}, lr=1e-2, alpha=0.99, eps=1e-8)
 def rmsprop(row, grad, square, lr, alpha, one_minus_alpha, eps):  # type: ignore[no-untyped-def]
     """square = alpha * square + (1 - alpha) * grad^2; row - lr * grad / (sqrt(square) + eps).
 

@@ -13,6 +13,7 @@ The names that it takes from its module (`sqrt`, `where`, ...) are bound anew by
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +25,10 @@ from rowtune.errors import RuleError
 
 Function = Callable[..., Any]
 
+# What a rule needs beyond operators; every engine binds these names to its own.
+NAMES = frozenset({"sqrt", "abs", "sign", "maximum", "where"})
 _DECAY_DEFAULTS: dict[str, float | bool] = {"weight_decay": 0.0, "decoupled": False}
+_SWITCHES = {"decoupled", "nesterov"}
 _BELOW_ONE = {"beta1", "beta2", "alpha", "momentum"}
 
 
@@ -53,6 +57,13 @@ class Rule:
     defaults: Mapping[str, float | bool]
     clock: Function | None = None
     clock_names: tuple[str, ...] = ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Rule:
+        return self  # it never changes
+
+    def __reduce__(self) -> Any:
+        """By name, as functions are: a module's name for a rule is the rule, not its function."""
+        return _rule_at, (self.function.__module__, self.name)
 
     def __call__(self, *arguments: Any) -> Any:
         """The plain function itself, on NumPy arrays or scalars."""
@@ -83,6 +94,8 @@ class Rule:
             A hyper-parameter that this rule does not take, or a value outside its range.
         """
         if "betas" in given and "beta1" in self.defaults:
+            if "beta1" in given or "beta2" in given:
+                raise RuleError(f"{self.name}: give betas, or beta1 and beta2, but not both")
             given = {**given, **_split_betas(given["betas"])}
             del given["betas"]
         unknown = [name for name in given if name not in self.defaults]
@@ -118,6 +131,10 @@ class Rule:
         }
 
 
+def _rule_at(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
 def bind(function: Function, operations: Mapping[str, Any]) -> FunctionType:
     """``function`` with its module's names replaced by an engine's ``operations``."""
     assert isinstance(function, FunctionType)
@@ -141,7 +158,7 @@ def rule(
 
     def make(function: Function) -> Rule:
         clock_function, clock_names = clock or (None, "")
-        return Rule(
+        made = Rule(
             name=function.__name__,
             function=function,
             state=dict(state or {}),
@@ -149,8 +166,30 @@ def rule(
             clock=clock_function,
             clock_names=tuple(clock_names.split()),
         )
+        _check_form(made)
+        return made
 
     return make
+
+
+def _check_form(rule: Rule) -> None:
+    """Refuse at the definition what would fail far from it, inside a compiler."""
+    function = rule.function
+    assert isinstance(function, FunctionType)
+    strange = sorted(set(function.__code__.co_names) - NAMES)
+    if function.__closure__ or strange:
+        raise RuleError(
+            f"rule {rule.name!r} uses {strange or 'variables of the function around it'}; a rule "
+            f"may use its arguments, operators, and {', '.join(sorted(NAMES))} by these names"
+        )
+    rule.numbers(rule.hyper())
+    result = function(*[1.0] * (2 + len(rule.state) + len(rule.number_names)))
+    returned = len(result) if isinstance(result, tuple) else 1
+    if returned != 1 + len(rule.state):
+        raise RuleError(
+            f"rule {rule.name!r} returns {returned} values; expected the row and its state, "
+            f"{1 + len(rule.state)} in all"
+        )
 
 
 def _split_betas(betas: Any) -> dict[str, float]:
@@ -162,8 +201,10 @@ def _split_betas(betas: Any) -> dict[str, float]:
 
 
 def _checked(rule_name: str, name: str, value: Any) -> float | bool:
-    if isinstance(value, bool):
-        return value
+    if name in _SWITCHES:
+        if value not in (True, False):
+            raise RuleError(f"{rule_name}: {name}={value!r}; expected True or False")
+        return bool(value)
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rowtune.errors import RuleError
 from rowtune.rules import Rule, get
 from rowtune.rules.clock import Clock
 from rowtune.rules.decay import decay_number, kind_of_decay
@@ -33,20 +33,37 @@ class Tuned:
         self.rule = get(rule)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.hyper: dict[str, float | bool] = {}
+        self._clock: Clock | None = None
         self.set(**hyper)
 
     def set(self, **hyper: Any) -> None:
-        """Change hyper-parameters between steps; the others stay as they are."""
-        before = self.hyper
-        self.hyper = self.rule.hyper(**{**self.hyper, **hyper})
-        self.decay = kind_of_decay(self.hyper)
-        # Constants are cast once, from float64, so that 1 - beta2 keeps its digits in float32.
-        cast: Callable[[float], Any] = self.dtype.type
-        self._numbers = {name: cast(value) for name, value in self.rule.numbers(self.hyper).items()}
-        self._decay_number = cast(decay_number(self.hyper))
-        # A schedule sets lr in every step; no clock depends on it, so none is tabulated again.
-        if {**before, "lr": 0.0} != {**self.hyper, "lr": 0.0}:
-            self._clock = Clock(self.rule, self.hyper, self.dtype)
+        """Change hyper-parameters between steps; the others stay as they are.
+
+        Raises
+        ------
+        RuleError
+            Nothing has been changed then.
+        """
+        new = self.rule.hyper(**{**self.hyper, **hyper})
+        numbers = {name: self._cast(name, x) for name, x in self.rule.numbers(new).items()}
+        decay = self._cast("weight_decay", decay_number(new))
+        clock = Clock(self.rule, new, self.dtype)
+        # A table of thousands of powers is kept while nothing that it depends on has changed.
+        if self._clock is None or clock.hyper != self._clock.hyper:
+            self._clock = clock
+        self.hyper, self._numbers, self._decay_number = new, numbers, decay
+        self.decay = kind_of_decay(new)
+
+    def _cast(self, name: str, number: float) -> Any:
+        """``number`` in the state's dtype, from float64, so that 1 - beta2 keeps its digits."""
+        with np.errstate(over="ignore"):
+            cast = np.array(number, dtype=self.dtype)[()]
+        if not np.isfinite(cast) or (cast == 0) != (number == 0):
+            raise RuleError(
+                f"{self.rule.name}: {name}={number!r} is {cast} in {self.dtype}, the dtype of the "
+                "state; choose a number that it can hold"
+            )
+        return cast
 
     @property
     def constants(self) -> NDArray[Any]:
@@ -54,12 +71,14 @@ class Tuned:
         return np.array([self._decay_number, *self._numbers.values()], dtype=self.dtype)
 
     def clock_table(self, most: int) -> NDArray[Any]:
-        """The clock's numbers for step counts up to ``most``: array of (most + 1 or more) x c."""
+        """The clock's numbers for step counts up to ``most``: see `Clock.table`."""
+        assert self._clock is not None
         return self._clock.table(most)
 
     def numbers_at(self, t: NDArray[np.int32]) -> list[Any]:
         """Numbers for rows at step counts ``t`` (u,), as `rowtune.step.step` wants them."""
-        clock = self.clock_table(int(t.max(initial=0)))[t]
+        table = self.clock_table(int(t.max(initial=0)))
+        clock = table[np.minimum(t, len(table) - 1)]
         by_name = {name: clock[:, i : i + 1] for i, name in enumerate(self.rule.clock_names)}
         by_name.update(self._numbers)
         return [self._decay_number, *(by_name[name] for name in self.rule.number_names)]
