@@ -130,7 +130,7 @@ def main() -> None:
     places = {n: rng.permutation(n)[:SMALL] for n in (SMALL, LARGE)}
     tables = {n: Table(np.zeros((n, WIDTH), np.float32), rule="adam", eps=EPS) for n in places}
     for table in tables.values():  # every page is there before the clock runs
-        for array in (table.block, table.steps, *table.state.values()):
+        for array in (table.block, table._block.steps, *table.state.values()):
             array.fill(0)
     rivals = {"torch SparseAdam": TorchSparseAdam(LARGE), "NumPy by hand": NumpyAdam(LARGE)}
     for array in (rivals["NumPy by hand"].w, rivals["NumPy by hand"].m, rivals["NumPy by hand"].v):

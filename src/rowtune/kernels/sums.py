@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rowtune.kernels.threads import for_each_chunk
 
 SEGMENT = 256  # positions that are summed in one go; a longer group is cut
+_SEGMENTS_PER_CHUNK = 16
 
 
 @numba.njit(nogil=True)
@@ -37,13 +38,22 @@ def sum_long_groups(
     edges, firsts = _segments(starts)
     segments = np.empty((len(edges), grads.shape[1]), grads.dtype)
 
-    def work(segment: int) -> None:
-        begin, end = edges[segment]
-        sum_positions(grads, order, begin, end, segments[segment])
+    num_chunks = -(-len(edges) // _SEGMENTS_PER_CHUNK)
 
-    for_each_chunk(work, len(edges))
+    def work(chunk: int) -> None:
+        begin = chunk * _SEGMENTS_PER_CHUNK
+        end = min(begin + _SEGMENTS_PER_CHUNK, len(edges))
+        _sum_segments(grads, order, edges, segments, begin, end)
+
+    for_each_chunk(work, num_chunks)
     sums: NDArray[Any] = _join(segments, firsts)
     return sums
+
+
+@numba.njit(nogil=True)
+def _sum_segments(grads: Any, order: Any, edges: Any, segments: Any, begin: int, end: int) -> None:
+    for segment in range(begin, end):
+        sum_positions(grads, order, edges[segment, 0], edges[segment, 1], segments[segment])
 
 
 @numba.njit(nogil=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +15,9 @@ from rowtune.kernels.sums import SEGMENT, all_finite, sum_long_groups
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.rules import Rule
 
-_BYTES_PER_CHUNK = 1 << 20  # large beside the price of handing a chunk to a thread
+# Large beside the price of handing a chunk to a thread, small enough to share evenly.
+_BYTES_PER_CHUNK = 1 << 22
+_BYTES_PER_CHECK = 1 << 21
 _BLOCK_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -71,12 +74,12 @@ def move_touched_rows(
 def _check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool) -> Groups:
     """Grouping is serial and checking is not, so they run side by side."""
     most = grads.dtype.type(len(slots))
-    if grads.nbytes < _BYTES_PER_CHUNK:  # waking a thread would take longer than the check
+    if grads.nbytes < _BYTES_PER_CHECK // 2:  # waking a thread would take longer than the check
         if check_finite and not all_finite(slots, grads, 0, len(slots), most):
             refuse_non_finite(slots, grads)
         return group(slots)
     groups: list[Groups] = []
-    rows_per_chunk = max(1, _BYTES_PER_CHUNK // grads[:1].nbytes)
+    rows_per_chunk = max(1, _BYTES_PER_CHECK // grads[:1].nbytes)
     checks = -(-len(slots) // rows_per_chunk) if check_finite else 0
     finite = [True] * checks
 
@@ -96,10 +99,23 @@ def _check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite
 
 def _chunk_edges(groups: Groups, row_bytes: int, grad_bytes: int) -> list[int]:
     """Cut the groups into even shares of the bytes to move: rows both ways, gradients one."""
-    count = len(groups.unique)
-    moved = groups.starts * grad_bytes + np.arange(count + 1) * (2 * row_bytes)
-    num_chunks = int(moved[-1]) // _BYTES_PER_CHUNK
+    rows, positions = len(groups.unique), len(groups.order)
+    num_chunks = (rows * 2 * row_bytes + positions * grad_bytes) // _BYTES_PER_CHUNK
     if num_chunks <= 1:
-        return [0, count]
-    cuts = np.searchsorted(moved, np.linspace(0, moved[-1], num_chunks + 1))
-    return [int(cut) for cut in np.unique(np.concatenate([[0], cuts, [count]]))]
+        return [0, rows]
+    edges: list[int] = _even_edges(groups.starts, 2 * row_bytes, grad_bytes, num_chunks).tolist()
+    return edges
+
+
+@numba.njit(nogil=True)
+def _even_edges(starts: Any, row_bytes: int, grad_bytes: int, num_chunks: int) -> Any:
+    rows = starts.shape[0] - 1
+    share = (rows * row_bytes + starts[rows] * grad_bytes) / num_chunks
+    edges = np.full(num_chunks + 1, rows, np.int64)
+    edges[0] = 0
+    chunk = 1
+    for i in range(rows):
+        while chunk < num_chunks and i * row_bytes + starts[i] * grad_bytes >= chunk * share:
+            edges[chunk] = i
+            chunk += 1
+    return edges
