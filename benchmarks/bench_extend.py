@@ -1,6 +1,6 @@
 """How well, how fast and in how much memory `rowtune.learn.extend` learns new rows for GloVe.
 
-Run it as ``python benchmarks/bench_extend.py [CORPUS ...]``; it prints two tables and writes
+Run it as ``python benchmarks/bench_extend.py [CORPUS ...]``; it prints a table and writes
 ``benchmarks/results/extend.md``. Without arguments the corpus is the documentation strings and
 comments of packages that are installed beside Rowtune, up to about six million words.
 
@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import platform
 import resource
 import sys
 import sysconfig
@@ -24,16 +22,13 @@ import tempfile
 import time
 import tokenize
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from measured import machine, publish
 
 from rowtune.learn import Extension, extend
 from rowtune.vectors import load
 
-RESULTS = Path(__file__).parent / "results" / "extend.md"
 WORDS = 6_000_000
 
 
@@ -74,18 +69,6 @@ def scores(result: Extension) -> Iterator[tuple[str, str, str, str]]:
         )
 
 
-def table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    shown = Table(*columns, title=title)
-    for row in rows:
-        shown.add_row(*row)
-    return shown
-
-
-def markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [columns, tuple("---" for _ in columns), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure rowtune.learn.extend on GloVe 6B 50d.")
     parser.add_argument("corpus", nargs="*", help="files, folders, globs or python-docs")
@@ -102,30 +85,19 @@ def main() -> None:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
-    quality = ("method", "cosine", f"median rank of {len(vectors):,}", "overlap at 10")
-    stages = [(stage, f"{value:.1f}") for stage, value in result.seconds.items()]
-    stages += [("all, with loading", f"{seconds:.1f}"), ("peak memory", f"{peak:.2f} GB")]
     low, high = result.settings["held-out counts"]
-    facts = (
-        f"{result.coverage.tokens:,} words of corpus, {len(result.new_words):,} rows learned; "
-        f"{result.settings['held-out words']:,} known words hidden, seen {low} to {high} times. "
-        f"Frozen rows identical: {result.frozen.identical}."
-    )
-    machine = (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"NumPy {version('numpy')}, numba {version('numba')}."
-    )
-    console = Console()
-    console.print(table("Pretend-OOV", quality, list(scores(result))))
-    console.print(table("Seconds", ("stage", "seconds"), stages))
-    console.print(facts, machine, sep="\n")
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in result.seconds.items())
     where = "the installed packages' documentation" if not given else "the corpus given"
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(
-        f"# Learning rows for new words\n\n`benchmarks/bench_extend.py`, on {where}. {facts}\n\n"
-        f"{markdown(quality, list(scores(result)))}\n\n{markdown(('stage', 'seconds'), stages)}"
-        f"\n\n{machine}\n",
-        encoding="utf-8",
+    publish(
+        "extend",
+        "Pretend-OOV: known words hidden and learned again",
+        ["method", "cosine", f"median rank of {len(vectors):,}", "overlap at 10"],
+        [list(row) for row in scores(result)],
+        f"{where}: {result.coverage.tokens:,} words, {len(result.new_words):,} rows learned; "
+        f"{result.settings['held-out words']:,} known words hidden, seen {low} to {high} times. "
+        f"Frozen rows identical: {result.frozen.identical}. "
+        f"{seconds:.1f} s with loading ({stages}), peak memory {peak:.2f} GB (at most 180 s and "
+        "3 GB wanted). " + machine("rowtune", "numpy", "numba"),
     )
 
 

@@ -165,6 +165,9 @@ def test_bad_input_is_refused_clearly(world, corpus, tmp_path):
     (tmp_path / "empty.txt").write_text("1 2 3 ...")
     with pytest.raises(CorpusError, match="holds no words"):
         extend(world.vectors, [str(tmp_path / "empty.txt")])
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(CorpusError, match="holds no words"):
+        extend(world.vectors, [str(tmp_path / "empty.txt")])
     with pytest.raises(ValueError, match="min_count is 0"):
         extend(world.vectors, [corpus], min_count=0)
     with pytest.raises(CorpusError, match="table holds no words"):

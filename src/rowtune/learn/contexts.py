@@ -7,7 +7,6 @@ the order of the text and has the same bits on any number of threads.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rowtune.learn import threads
+from rowtune.kernels.threads import for_each_chunk, get_num_threads
 
 Floats = NDArray[np.float32]
-_TOKENS = 1 << 20  # tokens between two progress reports
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,12 @@ def gather(
     sums = np.zeros((targets, count, rows.shape[1]), np.float32)
     mass = np.zeros((targets, count), np.float32)
     seen = np.zeros(targets, np.int64)
-    parts = threads.count()
-    with ThreadPoolExecutor(parts) as pool:
-        jobs = [
-            pool.submit(_gather, ids, slots, rows, weights, buckets, sums, mass, seen, part, parts)
-            for part in range(parts)
-        ]
-        for job in jobs:
-            job.result()
+    parts = get_num_threads()  # each adds to targets of its own, in the order of the text
+
+    def work(part: int) -> None:
+        _gather(ids, slots, rows, weights, buckets, sums, mass, seen, part, parts)
+
+    for_each_chunk(work, parts)
     return Contexts(sums, mass, seen)
 
 

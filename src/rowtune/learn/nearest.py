@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rowtune.learn.threads import blocks
+from rowtune.learn.row_blocks import over_blocks
 
 Floats = NDArray[np.float32]
 _QUERIES, _TILE = 1024, 8192  # similarities held at once: 32 MB
@@ -43,7 +43,7 @@ def nearest(
     cosines = np.full((len(queries), k), -np.inf, np.float32)
     for begin, end, first, similar in _similarities(table, queries):
         own = np.full(end - begin, -1, np.int64) if hide is None else hide[begin:end]
-        blocks(_best, end - begin, similar, first, own, ids[begin:end], cosines[begin:end])
+        over_blocks(_best, end - begin, similar, first, own, ids[begin:end], cosines[begin:end])
         if progress and first == 0:
             progress(begin, len(queries))
     return ids, cosines
@@ -55,7 +55,7 @@ def ranks(table: Floats, queries: Floats, true: NDArray[np.int64]) -> NDArray[np
     own = np.einsum("ij,ij->i", queries, table[true])
     for begin, end, first, similar in _similarities(table, queries):
         part = slice(begin, end)
-        blocks(_rank, end - begin, similar, first, true[part], own[part], out[part])
+        over_blocks(_rank, end - begin, similar, first, true[part], own[part], out[part])
     return out
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rowtune.learn.threads import blocks
+from rowtune.learn.row_blocks import over_blocks
 
 Floats = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ class Sparse:
     def __matmul__(self, dense: Floats) -> Floats:
         """(height, width) times (width, D)."""
         out = np.zeros((self.height, dense.shape[1]), np.float32)
-        blocks(_multiply, self.height, self.starts, self.columns, self.values, dense, out)
+        over_blocks(_multiply, self.height, self.starts, self.columns, self.values, dense, out)
         return out
 
     def squared(self) -> Sparse:

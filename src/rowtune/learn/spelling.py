@@ -20,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rowtune.learn.ngrams import NGrams, Sparse
-from rowtune.learn.threads import blocks
+from rowtune.learn.row_blocks import over_blocks
 
 Floats = NDArray[np.float32]
 
@@ -50,16 +50,16 @@ class Spelling:
         residual = self.transposed @ (weight * (self.rows - mean))
         solution = np.zeros_like(residual)
         direction = inverse[:, None] * residual
-        size = blocks(_dot, len(inverse), residual, direction)
+        size = over_blocks(_dot, len(inverse), residual, direction)
         for _ in range(steps):
             image = self.transposed @ (weight * (self.matrix @ direction))
-            curve = blocks(_penalize, len(inverse), image, direction, np.float32(penalty))
+            curve = over_blocks(_penalize, len(inverse), image, direction, np.float32(penalty))
             move = (size / np.maximum(curve, 1e-30)).astype(np.float32)
-            smaller = blocks(
+            smaller = over_blocks(
                 _advance, len(inverse), solution, residual, direction, image, inverse, move
             )
             keep = (smaller / np.maximum(size, 1e-30)).astype(np.float32)
-            blocks(_turn, len(inverse), direction, residual, inverse, keep)
+            over_blocks(_turn, len(inverse), direction, residual, inverse, keep)
             size = smaller
         return SpellingFit(self.ngrams, solution, mean)
 

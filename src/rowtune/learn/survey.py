@@ -58,6 +58,8 @@ def survey(
     lower = tokens.prefers_lower(vectors.words)
     asked = None if words is None else _asked(words, lower)
     raw = read(documents, lower)
+    if not raw.types:
+        raise CorpusError("the corpus holds no words; give it files with text in them")
     at = _rows(vectors, raw.types)
     in_table = {token for token, row in zip(raw.types, at.tolist(), strict=True) if row >= 0}
     pieces = _Lookup(vectors, in_table, set(raw.types))
