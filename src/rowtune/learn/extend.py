@@ -159,7 +159,8 @@ class _Run:
             counts = found.counts[evidence.types]
             inputs = blend.inputs_of(evidence, counts)
         with self.stage("blending"):
-            chosen = blend.choose(evidence, inputs, counts, part.band)
+            validation = found.row[part.validation]
+            chosen = blend.choose(evidence, inputs, counts, part.band, unit_rows, validation)
             self.settings |= {"spelling penalty": penalty, **chosen}
         with self.stage("pretend-OOV"):
             self._pretend(found, part, evidence, inputs, unit_rows)
@@ -174,6 +175,7 @@ class _Run:
             weights = blend.emphasis(counts, chosen["emphasis"], part.band)
             fit = Ridge(final[known], evidence.target, weights, chosen["penalty"])
             rows = fit.predict(final[known.stop :])
+            rows = blend.leaning_on(rows, spelled[known.stop :], chosen["leaning on spelling"])
             curve = NormCurve(counts, raw[evidence.types])
             rows = curve.apply(rows, found.counts[found.new])
         return rows, contexts.seen[known.stop :]
@@ -192,7 +194,9 @@ class _Run:
         fit = Ridge(inputs[train], evidence.target[train], weights, self.settings["penalty"])
         visible = np.delete(np.arange(len(unit_rows)), found.row[part.hidden])
         learned = blend.rivals(evidence, counts, unit_rows[visible].mean(0), self.rng)
-        learned["rowtune"] = fit.predict(inputs[test])
+        learned["rowtune"] = blend.leaning_on(
+            fit.predict(inputs[test]), learned["spelling"], self.settings["leaning on spelling"]
+        )
         names = [found.types[i] for i in part.test]
         self.scores, self.held_out = pretend.compare(
             unit_rows, found.row[part.test], learned, names, found.counts[part.test]
