@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rowtune.kernels.threads import for_each_chunk
 
 SEGMENT = 256  # positions that are summed in one go; a longer group is cut
-_SEGMENTS_PER_CHUNK = 16
+_SEGMENTS_PER_CHUNK = 64  # fewer are summed before another thread has woken up
 
 
 @numba.njit(nogil=True)
