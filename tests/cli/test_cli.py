@@ -141,7 +141,7 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=lambda a: " ".join(a)[:40] if isinstance(a, list) else "")
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
 def test_a_users_mistake_is_one_line_and_no_traceback(rowtune, small, arguments, words):
     (small / "empty.txt").write_text("")
     (small / "broken.txt").write_text("a 1 2 3\nb 1 2\n")
