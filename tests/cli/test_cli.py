@@ -173,3 +173,136 @@ def test_the_version(rowtune):
     import rowtune as library
 
     assert rowtune("--version").stdout.split() == ["rowtune", library.__version__]
+
+
+def test_a_damaged_cache_never_reaches_the_file_or_the_proof(rowtune, small, tmp_path):
+    assert rowtune("verify", "small.txt", "small.txt").returncode == 0
+    import rowtune as library
+
+    os.environ["ROWTUNE_CACHE_DIR"] = str(tmp_path / "cache")
+    try:
+        library.load(small / "small.txt")
+    finally:
+        del os.environ["ROWTUNE_CACHE_DIR"]
+    (entry,) = (tmp_path / "cache").rglob("*.safetensors")
+    data = bytearray(entry.read_bytes())
+    for place in range(len(data) - 3000, len(data), 7):
+        data[place] ^= 1
+    entry.write_bytes(data)
+    assert rowtune("extend", "small.txt", "corpus.txt", "-o", "out.npy").returncode == 0
+    assert rowtune("verify", "small.txt", "out.npy").returncode == 0
+
+
+def test_verify_reads_the_file_even_if_its_time_did_not_change(rowtune, small):
+    (small / "after.txt").write_bytes((small / "small.txt").read_bytes())
+    assert rowtune("verify", "small.txt", "after.txt").returncode == 0
+    before = (small / "after.txt").stat()
+    data = bytearray((small / "after.txt").read_bytes())
+    place = data.index(b"\n", 5000) - 1
+    data[place] = ord("1") if data[place] != ord("1") else ord("2")
+    (small / "after.txt").write_bytes(data)
+    os.utime(small / "after.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert rowtune("verify", "small.txt", "after.txt").returncode == 1
+
+
+def test_a_proof_that_fails_keeps_the_old_file(small, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    import rowtune.vectors
+    from rowtune.cli.app import app
+
+    monkeypatch.chdir(small)
+    monkeypatch.setenv("ROWTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    (small / "out.txt").write_text("what was there\n")
+    whole = rowtune.vectors.extend_file
+
+    def spoiled(source, vectors, words, rows, out, **more):
+        whole(source, vectors, words, rows, out, **more)
+        text = out.read_bytes()
+        out.write_bytes(text[:50].replace(b"1", b"2") + text[50:])
+
+    monkeypatch.setattr(rowtune.vectors, "extend_file", spoiled)
+    done = CliRunner().invoke(app, ["extend", "small.txt", "corpus.txt", "-o", "out.txt"])
+    assert done.exit_code == 1
+    assert "out.txt is as it was" in done.output
+    assert (small / "out.txt").read_text() == "what was there\n"
+    assert not [p for p in small.iterdir() if p.name.startswith(".rowtune")]
+
+
+def test_words_that_look_like_markup_or_are_no_text(rowtune, small):
+    rows = np.ones((3, 2), np.float32)
+    import rowtune as library
+
+    words = ["[/red]", "[bold]x", "caf\udce9"]
+    library.save(library.Vectors(words, rows), small / "a.txt")
+    library.save(library.Vectors(words, 2 * rows), small / "b.txt")
+    done = rowtune("verify", "a.txt", "b.txt", "--json", "v.json")
+    assert done.returncode == 1
+    assert "[bold]x" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert json.loads((small / "v.json").read_text())["differing"] == [*words[:2], "caf\ufffd"]
+
+
+def test_rows_that_are_not_finite_keep_their_bits_and_spoil_nothing(rowtune, small):
+    import rowtune as library
+
+    table = library.load(small / "small.txt", cache=False)
+    matrix = np.array(table.matrix)
+    matrix[0, 0], matrix[1, 1], matrix[2, 2] = np.inf, np.nan, 3e38
+    library.save(library.Vectors(table.words, matrix), small / "odd.npy")
+    done = rowtune("extend", "odd.npy", "corpus.txt", "-o", "out.npy", "--report", "rep")
+    assert done.returncode == 0, done.stderr
+    assert "3 rows of the table hold NaN" in " ".join(done.stdout.split())
+    learned = library.load(small / "out.npy", cache=False).matrix
+    assert learned[:150].tobytes() == matrix.tobytes()
+    usual = np.linalg.norm(matrix[3:], axis=1)
+    assert (np.linalg.norm(learned[150:], axis=1) < 2 * usual.max()).all()
+
+
+def test_inputs_are_not_overwritten_and_refusals_come_first(rowtune, small):
+    (small / "out.words.txt").write_text("\ufeffzaz\nzez\n", encoding="utf-8")
+    done = rowtune("extend", "small.txt", "corpus.txt", "-o", "out.npy", "--words", "out.words.txt")
+    assert done.returncode == 2
+    assert "is read by this command" in " ".join(done.stderr.split())
+    assert (small / "out.words.txt").read_text(encoding="utf-8").startswith("\ufeffzaz")
+    done = rowtune("extend", "small.txt", "corpus.txt", "-o", "o.txt", "--words", "out.words.txt",
+                   "--json", "-")  # fmt: skip
+    assert json.loads(done.stdout)["new_words"] == 2
+    for arguments in (["-o", "/dev/null"], ["-o", "o.txt", "--json", "."],
+                      ["-o", "o.txt", "--report", "corpus.txt"]):  # fmt: skip
+        done = rowtune("extend", "small.txt", "corpus.txt", *arguments)
+        assert done.returncode == 2, arguments
+
+
+def test_a_path_with_brackets_is_printed_as_it_is(rowtune, small):
+    done = rowtune("extend", "small.txt", "corpus.txt", "-o", "o[a].txt")
+    assert "written: o[a].txt" in done.stdout
+
+
+INTERRUPTED = """
+import sys
+from rowtune import six_items
+from rowtune.cli.app import main
+
+def run(*arguments):
+    raise KeyboardInterrupt
+
+six_items.run = run
+sys.argv = ["rowtune", "six-items", "--json", "six.json"]
+main()
+"""
+
+
+def test_ctrl_c_says_so_and_leaves_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert "stopped" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -105,3 +105,12 @@ def test_python_docs_are_many_repeat_and_import_nothing_odd():
     assert imported <= set(sys.builtin_module_names)
     assert not {"this", "antigravity", "turtledemo"} & set(sys.modules)
     assert "Return the absolute value of the argument" in text  # compiled-in: builtins.abs
+
+
+def test_a_file_named_twice_is_read_once_and_a_bad_one_in_a_folder_is_skipped(tmp_path):
+    (tmp_path / "a.txt").write_text("some words\n")
+    (tmp_path / "bad.txt.gz").write_bytes(b"no gzip at all")
+    corpus = Corpus([str(tmp_path), str(tmp_path / "a.txt"), str(tmp_path / "*.txt")])
+    texts = ["".join(document) for document in corpus.documents()]
+    assert texts == ["some words\n"]
+    assert "bad.txt.gz" in corpus.notes[0]

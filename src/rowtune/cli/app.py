@@ -26,6 +26,9 @@ for verb in (extend, verify, six_items):
     app.command()(verb)
 
 
+_INTERRUPTED = 130
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"rowtune {__version__}")
@@ -54,12 +57,13 @@ def main() -> None:
         app()
     except (RowtuneError, OSError) as error:
         Console(stderr=True).print(
-            f"[bold red]rowtune:[/] {escape(_one_line(error))}", highlight=False
+            f"[bold red]rowtune:[/] {escape(_one_line(error))}", highlight=False, soft_wrap=True
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("[bold red]rowtune:[/] stopped; nothing half-written is left")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:  # which is how Typer ends on Ctrl-C
+            Console(stderr=True).print("[bold red]rowtune:[/] stopped; no file is half-written")
+        raise
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from rowtune.cli.output import check_folder_of, console_beside, write_json
+from rowtune.cli.output import check_folder, check_folder_of, console_beside, write_json
 from rowtune.cli.progress import Report, progress_bars
+from rowtune.errors import FormatError
 
 if TYPE_CHECKING:
     from rowtune.learn.result import Extension
+    from rowtune.vectors import Vectors
 
 
 def extend(
@@ -59,17 +64,24 @@ def extend(
     from rowtune import learn  # noqa: PLC0415 - `--help` stays fast
     from rowtune.report.console import print_extension  # noqa: PLC0415
     from rowtune.report.summary import summary  # noqa: PLC0415
-    from rowtune.vectors import kind_of, load  # noqa: PLC0415
+    from rowtune.vectors import check_format_for, kind_of, load  # noqa: PLC0415
 
-    check_folder_of(out, report, json)
+    check_folder_of(out, json)
+    if report is not None:
+        check_folder(report if report.exists() else report.absolute().parent)
+    _refuse_to_overwrite([out, out.with_suffix(".words.txt"), json], [words, *corpus])
+    if out.exists() and not out.is_file():
+        raise FormatError(f"{out} is no regular file; name one to write the table to")
     kind_of(out)  # an unknown ending is refused now, not after the work
     wanted = None if words is None else _words_in(words)
     with progress_bars() as progress:
-        table = load(vectors, progress=progress)
+        # Not from the cache: old rows go from the file itself into OUT.
+        table = load(vectors, cache=False, progress=progress)
+        check_format_for(table, out)
         result = learn.extend(
             table, corpus, min_count=min_count, words=wanted, seed=seed, progress=progress
         )
-        result = _written(result, vectors, out, progress)
+        result = _written(result, vectors, table, out, progress)
         if report is not None:
             from rowtune.report.page import write_report  # noqa: PLC0415
 
@@ -78,30 +90,47 @@ def extend(
         write_json(summary(result), json)
     console = console_beside(json)
     print_extension(result, console)
-    console.print(f"written: {out}", highlight=False)
-    if report is not None:
-        console.print(f"report:  {page}", highlight=False)
     if not result.frozen.identical:  # never seen; a bug must not look like success
+        console.print(f"[red]not written[/]: {escape(str(out))} is as it was", soft_wrap=True)
         raise typer.Exit(1)
+    done = f"written: {out}" if report is None else f"written: {out}\nreport:  {page}"
+    console.print(done, highlight=False, markup=False, soft_wrap=True)
 
 
-def _written(result: Extension, source: str, out: Path, progress: Report) -> Extension:
-    """Write OUT, read it back, and let the freeze proof be about the file that people will use."""
+def _written(
+    result: Extension, source: str, table: Vectors, out: Path, progress: Report
+) -> Extension:
+    """Write OUT beside its place, read it back, and give it its name only if the proof holds."""
     from rowtune.learn.result import FreezeProof  # noqa: PLC0415
-    from rowtune.vectors import extend_file, load, verify  # noqa: PLC0415
+    from rowtune.vectors import extend_file, verify  # noqa: PLC0415
 
-    table = load(source)
-    new_words = [word.word for word in result.new_words]
-    extend_file(source, table, new_words, result.rows, out, progress=progress)
-    progress("verifying", 0, 1)
-    found = verify(table, out)
-    progress("verifying", 1, 1)
-    proof = FreezeProof(found.rows, found.sha256_before, found.sha256_after)
+    target = Path(os.path.realpath(out))
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".rowtune.") as folder:
+        new = Path(folder, target.name)
+        words = [word.word for word in result.new_words]
+        extend_file(source, table, words, result.rows, new, progress=progress)
+        progress("verifying", 0, 1)
+        found = verify(table, new)
+        progress("verifying", 1, 1)
+        if found.ok:
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file == new):
+                file.replace(target.parent / file.name)
+    lost = not found.ok and found.sha256_before == found.sha256_after
+    after = "some rows are missing" if lost else found.sha256_after
+    proof = FreezeProof(found.rows, found.sha256_before, after)
     return dataclasses.replace(result, frozen=proof)
 
 
+def _refuse_to_overwrite(targets: list[Path | str | None], inputs: list[Path | str | None]) -> None:
+    """OUT may be VECTORS, but a list of words or a corpus is not ours to replace."""
+    read = {os.path.realpath(path) for path in inputs if path is not None}
+    for target in targets:
+        if target not in (None, "-") and os.path.realpath(str(target)) in read:
+            raise FormatError(f"{target} is read by this command; write to another file")
+
+
 def _words_in(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     return [word for line in lines if (word := line.strip())]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,22 @@ def check_folder_of(*targets: str | Path | None) -> None:
 
     Raises
     ------
-    FileNotFoundError, NotADirectoryError
-        The folder of a target is not there.
+    OSError
+        The folder of a target is not there or not writable, or the target is a folder itself.
     """
     for target in targets:
         if target is None or str(target) == "-":
             continue
-        folder = Path(target).absolute().parent
-        if not folder.exists():
-            raise FileNotFoundError(2, "no such folder (make it first)", str(folder))
-        if not folder.is_dir():
-            raise NotADirectoryError(20, "not a folder", str(folder))
+        check_folder(Path(target).absolute().parent)
+        if Path(target).is_dir():
+            raise IsADirectoryError(21, "this is a folder; name a file", str(target))
+
+
+def check_folder(folder: Path) -> None:
+    """The same for a folder that files go into; it must be there."""
+    if not folder.exists():
+        raise FileNotFoundError(2, "no such folder (make it first)", str(folder))
+    if not folder.is_dir():
+        raise NotADirectoryError(20, "not a folder", str(folder))
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(13, "this folder cannot be written to", str(folder))

@@ -50,4 +50,4 @@ def six_items(
     norms = ", ".join(f"{norm:.2f}" for norm in run.as_dict()["norms"])
     console.print(f"{engine}, {dim}-D, {steps:,} steps: loss {run.final_loss:.4f}, norms {norms}")
     if out is not None:
-        console.print(f"picture: {out}", highlight=False)
+        console.print(f"picture: {out}", highlight=False, markup=False, soft_wrap=True)

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from rowtune.cli.output import check_folder_of, console_beside, write_json
+from rowtune.report.readable import readable
 
 _SHOWN = 20
 
@@ -36,8 +38,8 @@ def verify(
             {
                 "ok": result.ok,
                 "rows": result.rows,
-                "differing": [word.word for word in result.differing],
-                "missing": list(result.missing),
+                "differing": [readable(word.word) for word in result.differing],
+                "missing": [readable(word) for word in result.missing],
                 "sha256_before": result.sha256_before,
                 "sha256_after": result.sha256_after,
             },
@@ -45,13 +47,21 @@ def verify(
         )
     console = console_beside(json)
     if result.ok:
-        console.print(f"[green]identical[/]: {result.rows:,} rows, SHA-256 {result.sha256_after}")
+        console.print(
+            f"[green]identical[/]: {result.rows:,} rows, SHA-256 {result.sha256_after}",
+            soft_wrap=True,
+        )
         return
     table = Table("word", "row before", "row after", "largest difference")
     for word in result.differing[:_SHOWN]:
-        table.add_row(word.word, str(word.row_before), str(word.row_after), f"{word.max_abs:.3g}")
+        table.add_row(
+            Text(readable(word.word)),
+            str(word.row_before),
+            str(word.row_after),
+            f"{word.max_abs:.3g}",
+        )
     for missing in result.missing[:_SHOWN]:
-        table.add_row(missing, "", "missing", "")
+        table.add_row(Text(readable(missing)), "", "missing", "")
     console.print(table)
     console.print(
         f"[red]not identical[/]: of {result.rows:,} rows {len(result.differing):,} differ "

@@ -138,7 +138,7 @@ def _choose_fit(
 ) -> dict[str, Any]:
     """The penalty and emphasis of the regression, by cosine."""
     train, validation, _ = evidence.parts
-    best: tuple[float, dict[str, Any]] = (-np.inf, {})
+    best = -np.inf, {"penalty": _PENALTIES[2], "emphasis": _EMPHASES[0]}
     for name in _EMPHASES:
         weights = emphasis(counts[train], name, band)
         for penalty in _PENALTIES:

@@ -51,6 +51,10 @@ class Corpus:
         self._plan: list[tuple[str, Path | None, bool]] = []  # kind, path, named by the user
         for source in names:
             self._plan.extend(_resolve(os.fspath(source)))
+        # A file that two sources name is read once: it is one text.
+        once = {path.resolve() if path else kind: (kind, path, named)
+                for kind, path, named in reversed(self._plan)}  # fmt: skip
+        self._plan = list(once.values())[::-1]
 
     def documents(self, progress: Progress | None = None) -> Iterator[Iterator[str]]:
         """Each document as an iterator over blocks of text; files that are no text are skipped."""
@@ -68,6 +72,9 @@ class Corpus:
                 try:
                     yield from self._file(path, named)
                 except (OSError, EOFError, lzma.LZMAError) as error:
+                    if not named:  # one bad file among many is no reason to stop
+                        self._skipped.append(path)
+                        continue
                     raise CorpusError(
                         f"{path}: cannot be read ({error}); check the file, or leave it out"
                     ) from error
@@ -77,7 +84,7 @@ class Corpus:
         if self._skipped:
             shown = ", ".join(str(path) for path in self._skipped[:3])
             more = f" and {len(self._skipped) - 3:,} more" if len(self._skipped) > 3 else ""
-            self.notes.append(f"Skipped as not text: {shown}{more}.")
+            self.notes.append(f"Skipped as not text, or not readable: {shown}{more}.")
 
     def _file(self, path: Path, named: bool) -> Iterator[Iterator[str]]:
         with _PACKED.get(path.suffix.lower(), open)(path, "rb") as file:

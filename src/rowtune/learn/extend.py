@@ -16,7 +16,7 @@ from rowtune.learn import blend, pretend
 from rowtune.learn.corpus import Corpus, Progress
 from rowtune.learn.features import Speller, blend_inputs, look_around, mean_context, vocabulary
 from rowtune.learn.missing import reason
-from rowtune.learn.nearest import nearest, unit
+from rowtune.learn.nearest import nearest, unit, usable
 from rowtune.learn.norms import NormCurve
 from rowtune.learn.proof import assemble, prove
 from rowtune.learn.result import Extension, HeldOutWord, NewWord, Score
@@ -114,9 +114,13 @@ class _Run:
             found = survey(self.vectors, corpus.documents(self.progress), self.min_count, words)
             self.notes += corpus.notes + found.notes
         if not len(found.new):
-            self.notes.append("The table knows every word that is frequent enough to learn.")
+            self.notes.append(
+                "The table knows every word that is frequent enough to learn."
+                if words is None
+                else "None of the words asked for can be learned from this corpus."
+            )
         with self.stage("preparing"):
-            unit_rows = unit(np.nan_to_num(matrix))
+            unit_rows = unit(self._usable(matrix))
             speller = self._speller(found, unit_rows)
         rows, contexts = self._learn(found, unit_rows, speller)
         with self.stage("finding neighbours"):
@@ -136,6 +140,16 @@ class _Run:
             tuple(self.notes),
         )
 
+    def _usable(self, matrix: NDArray[Any]) -> Floats:
+        rows = usable(matrix)
+        lost = int((~rows.any(axis=1) & (matrix != 0).any(axis=1)).sum())
+        if lost:
+            self.notes.append(
+                f"{lost:,} rows of the table hold NaN, infinity or values beyond use; they keep "
+                "their bits, and nothing was learned from them."
+            )
+        return rows
+
     def _speller(self, found: Survey, unit_rows: Floats) -> Speller:
         ids = vocabulary(found, len(unit_rows))
         table_words = self.vectors.words
@@ -147,7 +161,7 @@ class _Run:
         """Rows of the new words, and in how many places each had a known word around it."""
         raw = np.zeros((len(found.types), unit_rows.shape[1]), np.float32)
         has = found.row >= 0
-        raw[has] = np.nan_to_num(self.vectors.matrix[found.row[has]]).astype(np.float32)
+        raw[has] = usable(self.vectors.matrix[found.row[has]])
         nobody = np.empty(0, np.int64)
         part = pretend.split(found, self.rng)
         if part is None:

@@ -15,11 +15,22 @@ Floats = NDArray[np.float32]
 _QUERIES, _TILE = 1024, 8192  # similarities held at once: 32 MB
 
 
+_ABSURD = np.float32(1e15)  # squares and sums of such values leave float32
+
+
 def unit(rows: NDArray[np.floating[Any]]) -> Floats:
     """Rows scaled to length 1 as float32; zero rows stay zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)).astype(np.float32)
     scaled: Floats = (rows / np.maximum(norms, np.float32(1e-12))[:, None]).astype(np.float32)
     return scaled
+
+
+def usable(rows: NDArray[Any]) -> Floats:
+    """A float32 copy to learn from: rows with NaN, infinity or absurd values are zero in it."""
+    with np.errstate(over="ignore"):
+        copy = np.array(rows, dtype=np.float32)
+    copy[~(np.abs(copy) < _ABSURD).all(axis=1)] = 0  # NaN is not below anything
+    return copy
 
 
 def nearest(

@@ -45,13 +45,15 @@ def _verdict(extension: Extension, console: Console) -> None:
                 style="bold green",
             )
         )
-        console.print(Text(f"SHA-256 before and after: {proof.sha256_before}", style="dim"))
+        console.print(
+            Text(f"SHA-256 before and after: {proof.sha256_before}", style="dim"), soft_wrap=True
+        )
     else:
         console.print(
             Text(f"THE {proof.rows:,} OLD ROWS CHANGED: do not use this result.", style="bold red")
         )
-        console.print(Text(f"SHA-256 before: {proof.sha256_before}", style="red"))
-        console.print(Text(f"SHA-256 after:  {proof.sha256_after}", style="red"))
+        console.print(Text(f"SHA-256 before: {proof.sha256_before}", style="red"), soft_wrap=True)
+        console.print(Text(f"SHA-256 after:  {proof.sha256_after}", style="red"), soft_wrap=True)
 
 
 def _scores(extension: Extension) -> Table:

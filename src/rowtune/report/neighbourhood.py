@@ -56,6 +56,7 @@ def _fill(places: Floats) -> Floats:
 
 def principal(rows: Floats) -> Floats:
     """Return the first two principal components, (n, 2), with signs fixed so that runs agree."""
+    rows = np.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0)
     centred = rows - rows.mean(axis=0) if len(rows) else rows
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     places = np.zeros((len(rows), 2))

@@ -1,6 +1,6 @@
 """Word vectors in files: load, save, extend and compare them."""
 
-from rowtune.vectors.extend import extend_file
+from rowtune.vectors.extend import check_format_for, extend_file
 from rowtune.vectors.kinds import kind_of
 from rowtune.vectors.reading import load
 from rowtune.vectors.vectors import Vectors, WordError
@@ -12,6 +12,7 @@ __all__ = [
     "Vectors",
     "Verification",
     "WordError",
+    "check_format_for",
     "extend_file",
     "kind_of",
     "load",

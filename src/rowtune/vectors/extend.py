@@ -64,11 +64,7 @@ def extend_file(
     name, kind = os.fspath(out_path), kind_of(out_path)
     added = _added(vectors, Words.of(new_words), np.asarray(new_rows))
     _check_new_words(name, kind, vectors, added.words)
-    if kind.format not in _IMPOSSIBLE and vectors.matrix.dtype != np.float32:
-        raise FormatError(
-            f"{name}: the table is {vectors.matrix.dtype}, and {kind.format} files are read as "
-            "float32; write .npy or .safetensors to keep its bits"
-        )
+    check_format_for(vectors, out_path)
     origin = resolve(source)
     if not is_mappable(origin) and kind.format not in _IMPOSSIBLE:
         data, layout = read_rows(origin)
@@ -77,6 +73,22 @@ def extend_file(
             return
     words = Words.joined([vectors.words, added.words])
     save(Vectors(words, np.concatenate([vectors.matrix, added.matrix])), name, progress=progress)
+
+
+def check_format_for(vectors: Vectors, out_path: str | os.PathLike[str]) -> None:
+    """Refuse, before any work, a format that cannot hold a table of this dtype.
+
+    Raises
+    ------
+    FormatError
+        For a table that is not float32 where the format is text or word2vec binary.
+    """
+    kind = kind_of(out_path)
+    if kind.format not in _IMPOSSIBLE and vectors.matrix.dtype != np.float32:
+        raise FormatError(
+            f"{os.fspath(out_path)}: the table is {vectors.matrix.dtype}, and {kind.format} files "
+            "are read as float32; write .npy or .safetensors to keep its bits"
+        )
 
 
 def _added(vectors: Vectors, words: Words, rows: np.ndarray) -> Vectors:

@@ -132,4 +132,5 @@ def _difference(old: Vectors, new: Vectors, i: int, j: int) -> Difference:
 
 
 def _loaded(table: Vectors | str | os.PathLike[str]) -> Vectors:
-    return table if isinstance(table, Vectors) else load(table)
+    # A proof is about the file itself, so it reads the file and trusts no cache of it.
+    return table if isinstance(table, Vectors) else load(table, cache=False)

@@ -177,6 +177,12 @@ def _save_npy(vectors: Vectors, name: str) -> None:
     listing = np.insert(blob, np.cumsum(lengths), 10) if len(lengths) else blob
     with replacing(Path(name).with_suffix(".words.txt")) as words, replacing(name) as file:
         words.write(listing.tobytes())
-        np.lib.format.write_array(
-            file, np.ascontiguousarray(vectors.matrix), version=(1, 0), allow_pickle=False
-        )
+        layout = {
+            "shape": vectors.matrix.shape,
+            "fortran_order": False,
+            "descr": np.lib.format.dtype_to_descr(vectors.matrix.dtype),
+        }
+        np.lib.format.write_array_header_1_0(file, layout)
+        for start in range(0, len(vectors), _ROWS_AT_A_TIME):
+            # Not by NumPy's own writer: where the disk is full, its error does not say so.
+            file.write(np.ascontiguousarray(vectors.matrix[start : start + _ROWS_AT_A_TIME]).data)
