@@ -5,7 +5,6 @@ A power per row costs more than everything else that a row needs, and one per st
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,8 +29,7 @@ class Clock:
     def __init__(self, rule: Rule, hyper: Mapping[str, float | bool], dtype: DTypeLike) -> None:
         self._function = rule.clock
         self._width = len(rule.clock_names)
-        wanted = list(inspect.signature(rule.clock).parameters)[1:] if rule.clock else []
-        self.hyper = {name: float(hyper[name]) for name in wanted}
+        self.hyper = {name: float(hyper[name]) for name in rule.clock_takes}
         self._table: NDArray[Any] = np.zeros((0, self._width), dtype=dtype)
         self._ends = False  # whether the last row is what the clock says for ever
 

@@ -109,6 +109,11 @@ class Rule:
             for name, value in {**self.defaults, **given}.items()
         }
 
+    @cached_property
+    def clock_takes(self) -> tuple[str, ...]:
+        """Hyper-parameters that the clock depends on."""
+        return tuple(inspect.signature(self.clock).parameters)[1:] if self.clock else ()
+
     def numbers(self, hyper: Mapping[str, float | bool]) -> dict[str, float]:
         """Every number of the function that is not the clock's, by name, in float64."""
         found = {}
