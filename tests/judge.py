@@ -1,7 +1,8 @@
 """The naive judge: every rule once more, as plain loops over Python floats.
 
 Nothing here is vectorized, shared with the library, or clever. A step is: sum duplicates, then for
-each touched row and element the textbook's formula. Engines are compared with this.
+each touched row and element the textbook's formula - or each row, where it takes means over rows.
+Engines are compared with this.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ def _adagrad(w, g, s, t, h):
     return w - lr * g / (math.sqrt(s["total"]) + h["eps"])
 
 
+def _rowwise_adagrad(ws, gs, s, t, h):
+    s["total"] = s.get("total", h["initial_accumulator_value"]) + sum(g**2 for g in gs) / len(gs)
+    lr = h["lr"] / (1 + (t - 1) * h["lr_decay"])
+    return [w - lr * g / (math.sqrt(s["total"]) + h["eps"]) for w, g in zip(ws, gs, strict=True)]
+
+
 def _rmsprop(w, g, s, t, h):
     s["square"] = h["alpha"] * s.get("square", 0.0) + (1 - h["alpha"]) * g**2
     return w - h["lr"] * g / (math.sqrt(s["square"]) + h["eps"])
@@ -45,10 +52,12 @@ FORMULAS = {
     "momentum": _momentum,
     "nesterov": _momentum,
     "adagrad": _adagrad,
+    "rowwise_adagrad": _rowwise_adagrad,
     "rmsprop": _rmsprop,
     "adam": _adam,
     "adamw": _adam,
 }
+ROW_WISE = {_rowwise_adagrad}  # formulas of a whole row and one state for it
 
 
 class Judge:
@@ -73,22 +82,36 @@ class Judge:
                     row[j] += float(x)
         for i, grad in sums.items():
             self.steps[i] += 1
-            for j in self.columns:
-                self._move(i, j, grad[j])
+            self._move(i, grad)
 
-    def _move(self, i, j, g):
-        h, w = self.hyper, self.rows[i][j]
+    def _move(self, i, grad):
+        pairs = [self._decayed(self.rows[i][j], grad[j]) for j in self.columns]
+        if self.formula in ROW_WISE:
+            ws, gs = [w for w, _ in pairs], [g for _, g in pairs]
+            state = self.state.setdefault((i, "row"), {})
+            moved = self.formula(ws, gs, state, self.steps[i], self.hyper)
+        else:
+            states = [self.state.setdefault((i, j), {}) for j in self.columns]
+            moved = [
+                self.formula(w, g, state, self.steps[i], self.hyper)
+                for (w, g), state in zip(pairs, states, strict=True)
+            ]
+        for j, w in zip(self.columns, moved, strict=True):
+            self.rows[i][j] = w
+
+    def _decayed(self, w, g):
+        h = self.hyper
         if h["weight_decay"] and h["decoupled"]:
             w = w - h["lr"] * h["weight_decay"] * w
         elif h["weight_decay"]:
             g = g + h["weight_decay"] * w
-        state = self.state.setdefault((i, j), {})
-        self.rows[i][j] = self.formula(w, g, state, self.steps[i], h)
+        return w, g
 
     def matrix(self):
         return np.array(self.rows)
 
     def state_array(self, name, ids, first):
+        columns = ["row"] if self.formula in ROW_WISE else self.columns
         return np.array(
-            [[self.state.get((i, j), {}).get(name, first) for j in self.columns] for i in ids]
+            [[self.state.get((i, j), {}).get(name, first) for j in columns] for i in ids]
         )

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from rowtune.base import as_base, fingerprint
 from rowtune.errors import PatchError
-from rowtune.patch import Patch, check_fingerprint, read_patch
+from rowtune.patch import Patch, check_fingerprint
+from rowtune.patch_file import read_patch
 
 
 def apply_patch(
@@ -57,11 +58,11 @@ def apply_patch(
 
 def _check_base(patch: Patch, path: str | os.PathLike[str], table: NDArray[Any]) -> None:
     """What no insisting can mend: rows of another length or type, or ids that mean others."""
-    own = (len(table), table.shape[1], table.dtype.newbyteorder("="))
-    if (patch.base_rows, patch.shape[1], patch.rows.dtype) != own:
+    own = (len(table), table.shape[1], str(table.dtype.newbyteorder("=")))
+    if (patch.base_rows, patch.shape[1], patch.dtype_name) != own:
         raise PatchError(
             f"{path} was made for a base of {patch.base_rows} x {patch.shape[1]} "
-            f"{patch.rows.dtype}; this one is {own[0]} x {own[1]} {own[2]}"
+            f"{patch.dtype_name}; this one is {own[0]} x {own[1]} {own[2]}"
         )
 
 

@@ -37,13 +37,15 @@ def as_base(weights: ArrayLike) -> NDArray[Any]:
     return base
 
 
-def fingerprint(base: NDArray[Any]) -> str:
+def fingerprint(base: NDArray[Any], dtype_name: str | None = None) -> str:
     """SHA-256, in hex, of a table's shape, dtype and bytes (rows in order, little-endian).
 
-    Two tables have the same fingerprint exactly where every row has the same bits.
+    Two tables have the same fingerprint exactly where every row has the same bits. ``dtype_name``
+    is for a dtype that NumPy has not, whose bits come as integers.
     """
     little = base.dtype.newbyteorder("<")
-    digest = hashlib.sha256(f"{base.shape[0]}x{base.shape[1]} {little.str}\n".encode())
+    name = dtype_name or little.str
+    digest = hashlib.sha256(f"{base.shape[0]}x{base.shape[1]} {name}\n".encode())
     for piece in _pieces(base):
         digest.update(np.ascontiguousarray(piece, dtype=little).data.cast("B"))
     return digest.hexdigest()

@@ -21,7 +21,7 @@ class Block:
     Attributes
     ----------
     values : k x C array, C-contiguous, in the table's dtype
-    state : dict of str to k x C arrays, in the state's dtype
+    state : dict of str to k x C arrays (k x 1 for one number per row), in the state's dtype
     steps : int32 array of k, how often each row was touched
     """
 
@@ -56,26 +56,34 @@ class Block:
         Raises
         ------
         PatchError
-            The state of another rule or of another dtype. Nothing is changed then.
+            The state of another rule, or of another dtype or shape. Nothing is changed then.
         """
         state, steps = self._fresh_state(len(self.values)), np.zeros_like(self.steps)
         if patch.steps is not None:
-            kinds = {name: array.dtype for name, array in state.items()}
-            if kinds != {name: array.dtype for name, array in patch.state.items()}:
+            if _kinds(state) != _kinds(patch.state):
+                same_names = sorted(state) == sorted(patch.state)
                 raise PatchError(
                     f"{path} holds the state {sorted(patch.state)} of rule {patch.rule!r}; this "
-                    f"table's rule {self._tuned.rule.name!r} remembers {sorted(kinds)}"
+                    f"table's rule {self._tuned.rule.name!r} remembers {sorted(state)}"
+                    + (" of another dtype or width" if same_names else "")
                 )
-            state, steps = {name: patch.state[name].copy() for name in kinds}, patch.steps.copy()
+            state, steps = {name: patch.state[name].copy() for name in state}, patch.steps.copy()
         self.values[:] = patch.rows
         self.state, self.steps = state, steps
         self._most_steps = int(steps.max(initial=0))
 
     def _fresh_state(self, count: int) -> dict[str, NDArray[Any]]:
-        shape, dtype = (count, self.values.shape[1]), self._tuned.dtype
-        first = self._tuned.rule.first_values(self._tuned.hyper)
+        rule, dtype = self._tuned.rule, self._tuned.dtype
+        first = rule.first_values(self._tuned.hyper)
+        widths = rule.state_widths(self.values.shape[1])
         # numpy.zeros costs nothing until a row is touched; numpy.full writes every byte.
         return {
-            name: np.full(shape, value, dtype) if value else np.zeros(shape, dtype)
-            for name, value in first.items()
+            name: np.full((count, width), first[name], dtype)
+            if first[name]
+            else np.zeros((count, width), dtype)
+            for name, width in widths.items()
         }
+
+
+def _kinds(state: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    return {name: (array.dtype, array.shape) for name, array in state.items()}

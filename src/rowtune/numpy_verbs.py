@@ -7,13 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-OPERATIONS: dict[str, Any] = {
-    "sqrt": np.sqrt,
-    "abs": np.abs,
-    "sign": np.sign,
-    "maximum": np.maximum,
-    "where": np.where,
-}
+from rowtune.rules import operations
+
+OPERATIONS: dict[str, Any] = operations.OPERATIONS
 
 
 def sum_duplicates(

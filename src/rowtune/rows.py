@@ -35,6 +35,12 @@ class Rows:
         Which columns train; ``None`` and ``"all"`` mean every one. A mask fixes the number of
         columns; ids and slices are checked against the table when it is known.
 
+    Attributes
+    ----------
+    ids : int64 array of k, the trainable ids in ascending order
+    slot_map : int32 array of ``num_rows`` or None
+        The slot of every id, -1 where frozen; None where all train, or where a search is better.
+
     Raises
     ------
     IdError
@@ -54,7 +60,7 @@ class Rows:
         self.ids.flags.writeable = False
         every = columns is None or (isinstance(columns, str) and columns == "all")
         self.columns: Choice | None = None if every else _own(columns)
-        self._slot_map = self._make_slot_map()
+        self.slot_map = self._make_slot_map()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rows:
         return self  # it never changes
@@ -118,9 +124,9 @@ class Rows:
     def _map_piece(self, ids: NDArray[Any], out: NDArray[np.int32]) -> None:
         if self.trains_all:
             out[:] = ids
-        elif self._slot_map is not None:
+        elif self.slot_map is not None:
             # The range is checked, so clipping never clips; it only spares NumPy a buffer.
-            np.take(self._slot_map, ids, out=out, mode="clip")
+            np.take(self.slot_map, ids, out=out, mode="clip")
         elif len(self.ids) == 0:
             out[:] = -1
         else:

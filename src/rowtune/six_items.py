@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rowtune.errors import RowtuneError, ShapeError
+from rowtune.errors import ShapeError
 
 Progress = Callable[[str, int, int], None]
 
@@ -93,19 +93,3 @@ def run_numpy(problem: Problem, progress: Progress | None = None) -> Run:
             if progress:
                 progress("training six items", i + 1, steps)
     return Run("numpy", np.stack(trajectory), losses)
-
-
-ENGINES: dict[str, Callable[[Problem, Progress | None], Run]] = {"numpy": run_numpy}
-
-
-def run(problem: Problem, engine: str = "numpy", progress: Progress | None = None) -> Run:
-    """Run the example on an engine.
-
-    Raises
-    ------
-    RowtuneError
-        No such engine.
-    """
-    if engine not in ENGINES:
-        raise RowtuneError(f"there is no engine {engine!r}; expected one of {', '.join(ENGINES)}")
-    return ENGINES[engine](problem, progress)

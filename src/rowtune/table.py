@@ -13,7 +13,8 @@ from rowtune import assemble, checks
 from rowtune.base import as_base, fingerprint
 from rowtune.block import Block
 from rowtune.errors import IdError
-from rowtune.patch import Patch, check_fingerprint, check_fits, read_patch, write_patch
+from rowtune.patch import Patch, check_fingerprint, check_fits
+from rowtune.patch_file import read_patch, write_patch
 from rowtune.rows import Choice, Rows, as_ids
 from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
@@ -289,7 +290,8 @@ class Table:
         patch = read_patch(path)
         if not force:
             check_fingerprint(patch, path, self.fingerprint())
-        check_fits(patch, path, self.shape, self.dtype, self.rows.ids, self._columns)
+        name = str(self.dtype.newbyteorder("="))
+        check_fits(patch, path, self.shape, name, self.rows.ids, self._columns)
         self._block.load(patch, path)
         if patch.added is not None:
             self._added = patch.added.copy()

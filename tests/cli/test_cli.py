@@ -281,13 +281,13 @@ def test_a_path_with_brackets_is_printed_as_it_is(rowtune, small):
 
 INTERRUPTED = """
 import sys
-from rowtune import six_items
+from rowtune import engines
 from rowtune.cli.app import main
 
 def run(*arguments):
     raise KeyboardInterrupt
 
-six_items.run = run
+engines.run_six_items = run
 sys.argv = ["rowtune", "six-items", "--json", "six.json"]
 main()
 """

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from rowtune import Table, apply_patch
 from rowtune.errors import PatchError
-from rowtune.patch import read_patch
+from rowtune.patch_file import read_patch
 
 
 @pytest.fixture

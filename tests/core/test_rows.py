@@ -49,7 +49,7 @@ def test_slots_have_the_shape_of_the_ids_and_are_int32(shape):
 def test_few_rows_of_a_huge_table_cost_nothing_of_its_size():
     rows = Rows(10**12, [5, 10**11, 7])
     assert rows.slots([[5, 6], [10**11, 10**12 - 1]]).tolist() == [[0, -1], [2, -1]]
-    assert rows._slot_map is None
+    assert rows.slot_map is None
 
 
 def test_no_row_trains():
@@ -135,9 +135,9 @@ def test_the_ids_cannot_be_changed_behind_its_back():
 
 
 def test_a_small_table_is_never_searched():
-    assert Rows(75_000, [1, 2, 3])._slot_map is not None
-    assert Rows(30_000_000, range(0, 30_000_000, 200))._slot_map is not None
-    assert Rows(30_000_000, [7])._slot_map is None
+    assert Rows(75_000, [1, 2, 3]).slot_map is not None
+    assert Rows(30_000_000, range(0, 30_000_000, 200)).slot_map is not None
+    assert Rows(30_000_000, [7]).slot_map is None
 
 
 def test_unsigned_and_very_large_ids():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rowtune import six_items
+from rowtune import engines, six_items
 from rowtune.errors import RowtuneError
 
 
@@ -28,7 +28,7 @@ def plain_loop(problem):
 @pytest.mark.parametrize("dim", [2, 3])
 def test_the_trajectory_is_that_of_a_plain_loop(dim):
     problem = six_items.Problem.draw(dim, 2000, seed=3)
-    run = six_items.run(problem, "numpy")
+    run = engines.run_six_items(problem, "numpy")
     places, losses = plain_loop(problem)
     assert run.trajectory.shape == (21, 6, dim)
     np.testing.assert_allclose(run.trajectory, places, atol=1e-9)
@@ -37,7 +37,7 @@ def test_the_trajectory_is_that_of_a_plain_loop(dim):
 
 def test_in_the_plane_one_pair_ends_at_the_origin():
     for seed in range(3):
-        run = six_items.run(six_items.Problem.draw(2, 10_000, seed))
+        run = engines.run_six_items(six_items.Problem.draw(2, 10_000, seed))
         norms = np.sort(np.linalg.norm(run.trajectory[-1], axis=1))
         assert (norms[:2] < 0.1).all()
         assert (abs(norms[2:] - 1) < 0.1).all()
@@ -45,14 +45,14 @@ def test_in_the_plane_one_pair_ends_at_the_origin():
 
 
 def test_in_space_all_three_pairs_find_room():
-    run = six_items.run(six_items.Problem.draw(3, 40_000, 0))
+    run = engines.run_six_items(six_items.Problem.draw(3, 40_000, 0))
     last = run.trajectory[-1]
     assert run.final_loss < 0.02
     np.testing.assert_allclose(last @ last.T, np.kron(np.eye(3), np.ones((2, 2))), atol=0.1)
 
 
 def test_its_facts_for_json():
-    run = six_items.run(six_items.Problem.draw(2, 1050, 1))
+    run = engines.run_six_items(six_items.Problem.draw(2, 1050, 1))
     facts = run.as_dict()
     assert facts["engine"] == "numpy"
     assert facts["dim"] == 2
@@ -65,6 +65,6 @@ def test_its_facts_for_json():
 
 def test_an_engine_that_is_not_there():
     with pytest.raises(RowtuneError, match="no engine 'theano'; expected one of numpy"):
-        six_items.run(six_items.Problem.draw(), "theano")
+        engines.run_six_items(six_items.Problem.draw(), "theano")
     with pytest.raises(RowtuneError, match="dim is 0"):
         six_items.Problem.draw(0)

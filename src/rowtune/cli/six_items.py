@@ -12,7 +12,7 @@ from rowtune.cli.progress import progress_bars
 
 
 def six_items(
-    engine: Annotated[str, typer.Option(help="Engine to run on: numpy.")] = "numpy",
+    engine: Annotated[str, typer.Option(help="Engine to run on: numpy, torch.")] = "numpy",
     dim: Annotated[int, typer.Option(min=1, max=64, help="Dimensions of an embedding.")] = 2,
     steps: Annotated[int, typer.Option(min=1, help="How many pairs are drawn.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the start and of the pairs.")] = 0,
@@ -34,12 +34,13 @@ def six_items(
 
         rowtune six-items --dim 3 --steps 40000 --json -
     """
-    from rowtune import six_items as example  # noqa: PLC0415 - `--help` stays fast
+    from rowtune import engines  # noqa: PLC0415 - `--help` stays fast
+    from rowtune import six_items as example  # noqa: PLC0415
 
     check_folder_of(out, json)
     with progress_bars() as progress:
         problem = example.Problem.draw(dim, steps, seed)
-        run = example.run(problem, engine, progress)
+        run = engines.run_six_items(problem, engine, progress)
     if out is not None:
         from rowtune.report.pictures import convergence  # noqa: PLC0415
 

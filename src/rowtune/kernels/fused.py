@@ -1,6 +1,7 @@
 """A rule compiled into one pass over the touched rows: sum duplicates, take, rule, put.
 
-The rule's own function is inlined by numba for one element at a time; nothing is written a second
+The rule's own function is inlined by numba for one element at a time, or for rules that look at
+whole rows cut at their means and norms (`rowtune.kernels.rowwise`); nothing is written a second
 time for speed. Weights, state and step count of a row are read and written once, in id order.
 """
 
@@ -14,6 +15,8 @@ import numba
 import numpy as np
 
 from rowtune.kernels.prefetch import prefetch_row
+from rowtune.kernels.row_sum import LANES, row_sum
+from rowtune.kernels.rowwise import Body, body_of
 from rowtune.kernels.sums import SEGMENT, sum_positions
 from rowtune.rules import Rule, bind
 from rowtune.rules.decay import with_decay
@@ -33,6 +36,15 @@ OPERATIONS = {
     "maximum": np.maximum,
     "where": _where,
 }
+_HELP = {
+    "np": np,
+    "AHEAD": _ROWS_AHEAD,
+    "LANES": LANES,
+    "SEGMENT": SEGMENT,
+    "prefetch_row": prefetch_row,
+    "row_sum": row_sum,
+    "sum_positions": sum_positions,
+}
 
 
 def kernel_of(rule: Rule, decay: str) -> Any:
@@ -41,7 +53,8 @@ def kernel_of(rule: Rule, decay: str) -> Any:
     ``kernel(block, steps, unique, starts, order, grads, long_sums, clock, numbers, begin, end,
     *state)`` moves the rows ``unique[begin:end]`` in place:
 
-    * block : float array of k x D, C-contiguous; state : arrays of k x D in the state's dtype
+    * block : float array of k x D, C-contiguous; state : arrays of k x D, or of k x 1
+      where it is one number per row, in the state's dtype
     * steps : int32 array of k, raised by one for each row
     * unique, starts, order : the groups, from `rowtune.kernels.grouping.group`
     * grads : array of n x D in the state's dtype; long_sums : `sum_long_groups` of them
@@ -49,30 +62,37 @@ def kernel_of(rule: Rule, decay: str) -> Any:
       all later ones
     * numbers : array: the decay's number, then the rule's others in the order of its parameters
     """
-    return _compiled(rule.function, tuple(rule.state), rule.clock_names, rule.number_names, decay)
+    state = tuple((name, name not in rule.per_row) for name in rule.state)
+    names = rule.clock_names, rule.number_names
+    return _compiled(rule.function, state, *names, decay, rule.is_elementwise)
 
 
 @cache
 def _compiled(
     function: Any,
-    state: tuple[str, ...],
+    state: tuple[tuple[str, bool], ...],
     clock_names: tuple[str, ...],
     number_names: tuple[str, ...],
     decay: str,
+    is_elementwise: bool,
 ) -> Any:
     """numba compiles the pass once for each combination of dtypes; hyper-parameters are data."""
-    names: dict[str, Any] = {
-        "np": np,
-        "SEGMENT": SEGMENT,
-        "AHEAD": _ROWS_AHEAD,
-        "prefetch_row": prefetch_row,
-        "sum_positions": sum_positions,
-        "step": numba.njit(with_decay(numba.njit(bind(function, OPERATIONS)), decay)),
-    }
-    source = _source(state, clock_names, number_names)
+    if is_elementwise:
+        rule = numba.njit(with_decay(numba.njit(bind(function, OPERATIONS)), decay))
+        names, body = {**_HELP, "step": rule}, _step_each_element(state, number_names)
+    else:
+        names, body = {**_HELP, **OPERATIONS}, body_of(function, decay, state, number_names)
+    source = _source([name for name, _ in state], clock_names, number_names, body)
     exec(compile(source, f"<kernel of {function.__name__}>", "exec"), names)
     # No fast-math: NaN, infinity and signed zero keep their meaning, and sums their order.
     return numba.njit(nogil=True, error_model="numpy")(names["kernel"])
+
+
+def _step_each_element(state: tuple[tuple[str, bool], ...], numbers: tuple[str, ...]) -> Body:
+    targets = ["row[j]", *(f"{name}_row[j]" for name, _ in state)]
+    arguments = ["row[j]", "grad[j]", "decay", *targets[1:], *(f"{name}_" for name in numbers)]
+    call = f"    {', '.join(targets)} = step({', '.join(arguments)})"
+    return Body([], ["for j in range(width):", call])
 
 
 _PASS = """
@@ -82,6 +102,7 @@ def kernel(
     width = block.shape[1]
     own = np.empty(width, grads.dtype)
     decay = numbers[0]
+    {before}
     {numbers}
     passed = 0  # long groups before this chunk
     if long_sums.shape[0] > 0:
@@ -111,24 +132,21 @@ def kernel(
         {clock}
         row = block[slot]
         {rows}
-        for j in range(width):
-            {targets} = step({arguments})
+        {body}
 """
 
 
-def _source(state: tuple[str, ...], clock: tuple[str, ...], numbers: tuple[str, ...]) -> str:
-    """The pass as text: rules differ only in how many arrays and numbers they take."""
+def _source(state: list[str], clock: tuple[str, ...], numbers: tuple[str, ...], body: Body) -> str:
+    """The pass as text: rules differ in how many arrays and numbers they take, and in the body."""
     constant = [name for name in numbers if name not in clock]
-    targets = ["row[j]", *(f"{name}_row[j]" for name in state)]
-    arguments = ["row[j]", "grad[j]", "decay", *targets[1:], *(f"{name}_" for name in numbers)]
     return _PASS.format(
         state="".join(f", {name}_block" for name in state),
+        before=_lines(4, body.before),
         numbers=_lines(4, [f"{name}_ = numbers[{i + 1}]" for i, name in enumerate(constant)]),
         prefetches=_lines(12, [f"prefetch_row({name}_block, ahead)" for name in state]),
         clock=_lines(8, [f"{name}_ = clock[t, {i}]" for i, name in enumerate(clock)]),
         rows=_lines(8, [f"{name}_row = {name}_block[slot]" for name in state]),
-        targets=", ".join(targets),
-        arguments=", ".join(arguments),
+        body=_lines(8, body.lines),
     )
 
 

@@ -40,18 +40,24 @@ def move_touched_rows(
 ) -> None:
     """Move the touched rows of ``block`` by ``rule``, in place; see `kernel_of` for the arrays.
 
-    Parameters
-    ----------
-    slots : int32 array of n, -1 where frozen
-    grads : array of n x D in the state's dtype, C-contiguous
-
-    Raises
-    ------
-    NonFiniteError
-        NaN or infinity in a trainable row's gradient, or a sum over duplicates that overflows.
-        Nothing has been written then.
+    `check_and_group` and `move_groups` in one. Raises what the first does.
     """
-    groups = _check_and_group(slots, grads, check_finite)
+    groups = check_and_group(slots, grads, check_finite)
+    move_groups(rule, decay, block, state, steps, groups, grads, clock, numbers)
+
+
+def move_groups(
+    rule: Rule,
+    decay: str,
+    block: NDArray[Any],
+    state: tuple[NDArray[Any], ...],
+    steps: NDArray[np.int32],
+    groups: Groups,
+    grads: NDArray[Any],
+    clock: NDArray[Any],
+    numbers: NDArray[Any],
+) -> None:
+    """Move the rows of ``groups`` by ``rule``, in place; see `kernel_of` for the arrays."""
     if groups.unique.size == 0:
         return
     long_sums = (
@@ -71,8 +77,19 @@ def move_touched_rows(
     for_each_chunk(work, len(edges) - 1)
 
 
-def _check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool) -> Groups:
-    """Grouping is serial and checking is not, so they run side by side."""
+def check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool) -> Groups:
+    """Group a batch by slot, and look for NaN at the same time: one is serial, the other is not.
+
+    Parameters
+    ----------
+    slots : int32 array of n, -1 where frozen
+    grads : array of n x D in the state's dtype, C-contiguous
+
+    Raises
+    ------
+    NonFiniteError
+        NaN or infinity in a trainable row's gradient, or a sum over duplicates that overflows.
+    """
     most = grads.dtype.type(len(slots))
     if grads.nbytes < _BYTES_PER_CHECK // 2:  # waking a thread would take longer than the check
         if check_finite and not all_finite(slots, grads, 0, len(slots), most):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from rowtune.errors import RuleError
 from rowtune.rules import adaptive, descent
-from rowtune.rules.form import Rule, bind, rule
+from rowtune.rules.form import Rule, per_row, rule
+from rowtune.rules.operations import bind, row_mean, row_norm
 
-__all__ = ["Rule", "bind", "get", "names", "rule"]
+__all__ = ["Rule", "bind", "get", "names", "per_row", "row_mean", "row_norm", "rule"]
 
 _REGISTRY: dict[str, Rule] = {
     value.name: value

@@ -1,10 +1,11 @@
-"""Rules that scale each element by what its gradients have been: adagrad, rmsprop, adam, adamw."""
+"""Rules that scale a step by what the gradients have been: adagrad, rmsprop, adam and the like."""
 
 from __future__ import annotations
 
 from numpy import sqrt
 
-from rowtune.rules.form import rule
+from rowtune.rules.form import per_row, rule
+from rowtune.rules.operations import row_mean
 
 
 def adagrad_clock(t, lr_decay):  # type: ignore[no-untyped-def]
@@ -27,6 +28,27 @@ def adagrad(row, grad, total, lr, slowed, eps):  # type: ignore[no-untyped-def]
     root. Equals `torch.optim.Adagrad` where every row is touched in every step.
     """
     total = total + grad * grad
+    return row - lr * slowed * (grad / (sqrt(total) + eps)), total
+
+
+@rule(
+    state={"total": per_row("initial_accumulator_value")},
+    clock=(adagrad_clock, "slowed"),
+    lr=1e-2,
+    lr_decay=0.0,
+    initial_accumulator_value=0.0,
+    eps=1e-10,
+)
+def rowwise_adagrad(row, grad, total, lr, slowed, eps):  # type: ignore[no-untyped-def]
+    """total = total + mean(grad^2) over the row; row - lr * slowed * grad / (sqrt(total) + eps).
+
+    Adagrad with one number per row, not one per element: Mudigere et al., "Software-Hardware
+    Co-design for Fast and Scalable Training of Deep Learning Recommendation Models", ISCA 2022. eps
+    stands outside the root. Equals FBGEMM's EXACT_ROWWISE_ADAGRAD (whose own eps is 1e-8 where none
+    is given), TorchRec's RowWiseAdagrad where every row is touched in every step, and on rows of
+    one column `torch.optim.Adagrad`. Where columns were chosen, the mean is that of these.
+    """
+    total = total + row_mean(grad * grad)
     return row - lr * slowed * (grad / (sqrt(total) + eps)), total
 
 

@@ -1,7 +1,8 @@
 """The form of a rule: one plain function, the names of what it remembers, and its defaults.
 
 A rule's function takes ``row, grad``, then its state, then numbers, all by position; it returns the
-new row and the new state. It is elementwise and branch-free. Its numbers are found by name:
+new row and the new state. It is branch-free, and elementwise but for `row_mean` and `row_norm`,
+which make one number of each row. Its numbers are found by name:
 
 * a hyper-parameter (``lr``, ``eps``, ...),
 * ``one_minus_X`` of a hyper-parameter X: 1 - X, taken in float64 before it is cast, because
@@ -18,15 +19,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from rowtune.errors import RuleError
+from rowtune.rules.check import check_form
+from rowtune.rules.operations import REDUCTIONS
 
 Function = Callable[..., Any]
 
-# What a rule needs beyond operators; every engine binds these names to its own.
-NAMES = frozenset({"sqrt", "abs", "sign", "maximum", "where"})
 _DECAY_DEFAULTS: dict[str, float | bool] = {"weight_decay": 0.0, "decoupled": False}
 _SWITCHES = {"decoupled", "nesterov"}
 _BELOW_ONE = {"beta1", "beta2", "alpha", "momentum"}
@@ -42,13 +42,15 @@ class Rule:
     function : callable
         ``function(row, grad, *state, *numbers) -> row or (row, *state)``.
     state : mapping of str to (float or str)
-        What is remembered per element, with its first value or the hyper-parameter that holds it.
+        What is remembered, with its first value or the hyper-parameter that holds it.
     defaults : mapping of str to number
         Hyper-parameters and torch's defaults for them (``lr`` included).
     clock : callable or None
         ``clock(t, **hyper) -> tuple`` of float64 numbers that depend on the step count t alone.
     clock_names : tuple of str
         What the clock's numbers are called among the function's parameters.
+    per_row : frozenset of str
+        State that is one number per row; the rest is one number per element.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Rule:
     defaults: Mapping[str, float | bool]
     clock: Function | None = None
     clock_names: tuple[str, ...] = ()
+    per_row: frozenset[str] = frozenset()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rule:
         return self  # it never changes
@@ -135,27 +138,47 @@ class Rule:
             for name, first in self.state.items()
         }
 
+    def state_widths(self, width: int) -> dict[str, int]:
+        """Columns of each state array, for rows of ``width``: 1 where it is one number per row."""
+        return {name: 1 if name in self.per_row else width for name in self.state}
+
+    @cached_property
+    def is_elementwise(self) -> bool:
+        """Whether no element of a row, or of what is remembered of it, depends on another."""
+        return not self.per_row and REDUCTIONS.isdisjoint(self.function.__code__.co_names)
+
+
+class PerRow(NamedTuple):
+    """What `per_row` gives to `rule`."""
+
+    first: float | str
+
+
+def per_row(first: float | str = 0.0) -> PerRow:
+    """State of one number per row: ``@rule(state={"total": per_row(0.0)}, ...)``.
+
+    Parameters
+    ----------
+    first : float or str
+        Its first value, or the hyper-parameter that holds it.
+    """
+    return PerRow(first)
+
 
 def _rule_at(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def bind(function: Function, operations: Mapping[str, Any]) -> FunctionType:
-    """``function`` with its module's names replaced by an engine's ``operations``."""
-    assert isinstance(function, FunctionType)
-    own = FunctionType(function.__code__, dict(operations), function.__name__)
-    own.__module__ = function.__module__
-    own.__doc__ = function.__doc__
-    return own
-
-
 def rule(
     *,
-    state: Mapping[str, float | str] | None = None,
+    state: Mapping[str, float | str | PerRow] | None = None,
     clock: tuple[Function, str] | None = None,
     **defaults: float | bool,
 ) -> Callable[[Function], Rule]:
     """Turn a plain function into a `Rule` of the same name.
+
+    ``state`` names what is remembered of each element, or of each row: see `per_row`. The function
+    is called once here, on operands that only record, to see that its results have these shapes.
 
     Any rule takes ``weight_decay`` (added to the gradient, or shrinking the row by itself where
     ``decoupled``), which the engines wrap around the function: see `rowtune.rules.decay`.
@@ -163,38 +186,20 @@ def rule(
 
     def make(function: Function) -> Rule:
         clock_function, clock_names = clock or (None, "")
+        given = state or {}
         made = Rule(
             name=function.__name__,
             function=function,
-            state=dict(state or {}),
+            state={k: x.first if isinstance(x, PerRow) else x for k, x in given.items()},
             defaults={**defaults, **_DECAY_DEFAULTS},
             clock=clock_function,
             clock_names=tuple(clock_names.split()),
+            per_row=frozenset(k for k, x in given.items() if isinstance(x, PerRow)),
         )
-        _check_form(made)
+        check_form(made)
         return made
 
     return make
-
-
-def _check_form(rule: Rule) -> None:
-    """Refuse at the definition what would fail far from it, inside a compiler."""
-    function = rule.function
-    assert isinstance(function, FunctionType)
-    strange = sorted(set(function.__code__.co_names) - NAMES)
-    if function.__closure__ or strange:
-        raise RuleError(
-            f"rule {rule.name!r} uses {strange or 'variables of the function around it'}; a rule "
-            f"may use its arguments, operators, and {', '.join(sorted(NAMES))} by these names"
-        )
-    rule.numbers(rule.hyper())
-    result = function(*[1.0] * (2 + len(rule.state) + len(rule.number_names)))
-    returned = len(result) if isinstance(result, tuple) else 1
-    if returned != 1 + len(rule.state):
-        raise RuleError(
-            f"rule {rule.name!r} returns {returned} values; expected the row and its state, "
-            f"{1 + len(rule.state)} in all"
-        )
 
 
 def _split_betas(betas: Any) -> dict[str, float]:

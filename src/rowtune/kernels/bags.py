@@ -1,0 +1,175 @@
+"""Sums and means over bags of rows, from base and block at once, and their gradient by position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from rowtune.kernels.prefetch import prefetch_row
+from rowtune.kernels.threads import for_each_chunk
+
+_BYTES_PER_CHUNK = 1 << 20
+_ROWS_AHEAD = 8  # how far in front of its use a row is asked for
+
+
+def sum_bags(
+    base: NDArray[Any],
+    base_step: int,
+    block: NDArray[Any],
+    ids: NDArray[Any],
+    slots: NDArray[np.int32],
+    bounds: NDArray[np.int64],
+    weights: NDArray[Any],
+    padding: int,
+    mean: bool,
+    out: NDArray[Any],
+) -> None:
+    """``out[b]`` = the sum of the rows of positions ``bounds[b]`` to ``bounds[b + 1]``.
+
+    Parameters
+    ----------
+    base, block, out : float arrays of one dtype, C-contiguous; see `gather.take_rows`
+    weights : array (n,), what each row is multiplied with; empty where that is 1
+    padding : an id that counts in no bag, or -1
+    mean : divide by the number of rows in the bag
+    """
+    bags_per_chunk = _bags_per_chunk(len(ids), len(out), block[:1].nbytes)
+
+    def work(chunk: int) -> None:
+        begin = chunk * bags_per_chunk
+        end = min(begin + bags_per_chunk, len(out))
+        _sum(base, base_step, block, ids, slots, bounds, weights, padding, mean, out, begin, end)
+
+    for_each_chunk(work, -(-len(out) // bags_per_chunk))
+
+
+def _bags_per_chunk(positions: int, bags: int, row_bytes: int) -> int:
+    chunks = max(1, positions * row_bytes // _BYTES_PER_CHUNK)
+    return max(1, -(-bags // chunks))
+
+
+@numba.njit(nogil=True)
+def _sum(
+    base: Any,
+    base_step: int,
+    block: Any,
+    ids: Any,
+    slots: Any,
+    bounds: Any,
+    weights: Any,
+    padding: int,
+    mean: bool,
+    out: Any,
+    begin: int,
+    end: int,
+) -> None:
+    for b in range(begin, end):
+        total = out[b]
+        for j in range(total.shape[0]):
+            total[j] = 0
+        counted = 0
+        for p in range(bounds[b], bounds[b + 1]):
+            soon = p + _ROWS_AHEAD
+            if soon < bounds[end]:
+                if slots[soon] >= 0:
+                    prefetch_row(block, np.int64(slots[soon]))
+                else:
+                    prefetch_row(base, np.int64(ids[soon]) * base_step)
+            if ids[p] == padding:
+                continue
+            counted += 1
+            weight = weights[p] if weights.shape[0] else out.dtype.type(1)
+            if slots[p] >= 0:
+                _add(block[slots[p]], weight, total)
+            else:
+                _add(base[ids[p] * base_step], weight, total)
+        if mean and counted > 1:
+            for j in range(total.shape[0]):
+                total[j] /= counted
+
+
+@numba.njit(nogil=True)
+def _add(row: Any, weight: Any, total: Any) -> None:
+    for j in range(total.shape[0]):
+        total[j] += weight * row[j]
+
+
+def spread_over_positions(
+    grads: NDArray[Any],
+    ids: NDArray[Any],
+    slots: NDArray[np.int32],
+    bounds: NDArray[np.int64],
+    weights: NDArray[Any],
+    padding: int,
+    mean: bool,
+    starts: NDArray[np.int64],
+    out: NDArray[Any],
+) -> None:
+    """``out`` = gradients of the trainable positions in order, from those of the bags (b, D).
+
+    ``starts[b]`` is how many trainable positions there are before bag b.
+    """
+    bags = len(bounds) - 1
+    bags_per_chunk = _bags_per_chunk(len(out), bags, out[:1].nbytes)
+
+    def work(chunk: int) -> None:
+        begin = chunk * bags_per_chunk
+        end = min(begin + bags_per_chunk, bags)
+        _spread(grads, ids, slots, bounds, weights, padding, mean, starts, out, begin, end)
+
+    for_each_chunk(work, -(-bags // bags_per_chunk))
+
+
+@numba.njit(nogil=True)
+def _spread(
+    grads: Any,
+    ids: Any,
+    slots: Any,
+    bounds: Any,
+    weights: Any,
+    padding: int,
+    mean: bool,
+    starts: Any,
+    out: Any,
+    begin: int,
+    end: int,
+) -> None:
+    for b in range(begin, end):
+        counted = 0
+        for p in range(bounds[b], bounds[b + 1]):
+            counted += ids[p] != padding
+        share = out.dtype.type(counted if mean and counted > 1 else 1)
+        grad = grads[b]
+        place = starts[b]
+        for p in range(bounds[b], bounds[b + 1]):
+            if slots[p] < 0:
+                continue
+            weight = weights[p] if weights.shape[0] else out.dtype.type(1)
+            for j in range(out.shape[1]):
+                out[place, j] = weight * grad[j] / share
+            place += 1
+
+
+@numba.njit(nogil=True)
+def trainable_before(slots: Any, bounds: Any) -> Any:
+    """For each bag, and for the end, how many trainable positions there are before it."""
+    starts = np.empty(bounds.shape[0], np.int64)
+    total = 0
+    for b in range(bounds.shape[0] - 1):
+        starts[b] = total
+        for p in range(bounds[b], bounds[b + 1]):
+            total += slots[p] >= 0
+    starts[-1] = total
+    return starts
+
+
+@numba.njit(nogil=True)
+def bounds_are_right(bounds: Any, positions: int) -> Any:
+    """Whether bags begin at 0, end at ``positions``, and none ends before it begins."""
+    for b in range(bounds.shape[0] - 1):
+        if bounds[b] > bounds[b + 1]:
+            return False
+    return bounds[0] == 0 and bounds[-1] == positions

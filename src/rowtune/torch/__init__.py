@@ -1,0 +1,34 @@
+"""The PyTorch engine: embeddings whose chosen rows train, and optimizers that move those looked up.
+
+import rowtune.torch as rt
+
+emb = rt.Embedding.from_pretrained(vectors, train=new_ids, init="mean")
+optimizer = rt.optim.Adam(model.parameters(), lr=1e-3)  # the whole model's
+"""
+
+from __future__ import annotations
+
+try:
+    import torch  # noqa: F401
+except ImportError:
+    raise ImportError('rowtune.torch needs PyTorch: pip install "rowtune[torch]"') from None
+
+from rowtune.torch import optim
+from rowtune.torch.bag import EmbeddingBag
+from rowtune.torch.clip import clip_grad_norm_
+from rowtune.torch.embedding import Embedding
+from rowtune.torch.parameter import RowParameter
+from rowtune.torch.patches import load_patch, save_patch
+from rowtune.torch.subset import Subset, subset
+
+__all__ = [
+    "Embedding",
+    "EmbeddingBag",
+    "RowParameter",
+    "Subset",
+    "clip_grad_norm_",
+    "load_patch",
+    "optim",
+    "save_patch",
+    "subset",
+]

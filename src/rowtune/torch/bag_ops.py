@@ -1,0 +1,133 @@
+"""The custom operators of bags on the CPU: sums and means without the rows in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rowtune.errors import ShapeError
+from rowtune.kernels import bags, scatter
+from rowtune.torch import cpu, memory, ops
+from rowtune.torch.views import as_array
+
+_BAGS = (
+    "(Tensor block, Tensor? base, Tensor? slot_map, Tensor? trainable, Tensor pending, Tensor ids, "
+    "Tensor bounds, Tensor? weights, int num_rows, int padding, bool mean, bool sparse)"
+    " -> (Tensor, Tensor)"
+)
+
+
+@torch.library.custom_op("rowtune::sum_bags", mutates_args=(), schema=_BAGS)
+def sum_bags(
+    block: Tensor,
+    base: Tensor | None,
+    slot_map: Tensor | None,
+    trainable: Tensor | None,
+    pending: Tensor,  # noqa: ARG001 - marked by the backward pass
+    ids: Tensor,
+    bounds: Tensor,
+    weights: Tensor | None,
+    num_rows: int,
+    padding: int,
+    mean: bool,
+    sparse: bool,  # noqa: ARG001 - for the backward pass
+) -> tuple[Tensor, Tensor]:
+    """Sums (or means) of the rows of ids (n,) between ``bounds`` (bags + 1,), and the slots (n,).
+
+    The other arguments are those of `rowtune.torch.ops.lookup`; ``padding`` is -1 or an id that
+    counts nowhere, ``weights`` (n,) multiply the rows.
+
+    Raises
+    ------
+    IdError
+        An id out of range.
+    ShapeError
+        Bounds that do not begin at 0, do not ascend, or end beyond the ids.
+    """
+    slots = cpu.slots_of(ids, num_rows, slot_map, trainable)
+    where = as_array(bounds)
+    if not bags.bounds_are_right(where, len(ids)):
+        raise ShapeError(
+            f"offsets do not fit {len(ids)} ids; expected ascending ones that begin at 0"
+        )
+    own = as_array(block)
+    base_rows, base_step = (own, 1) if base is None else cpu.rows_and_step(base, as_array)
+    out = memory.empty((len(where) - 1, block.shape[1]), own.dtype)
+    bags.sum_bags(
+        base_rows, base_step, own, as_array(ids), as_array(slots), where,
+        own[:0, 0] if weights is None else as_array(weights), padding, mean, out,
+    )  # fmt: skip
+    return torch.from_numpy(out), slots
+
+
+@sum_bags.register_fake
+def _(block: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    ids, bounds = arguments[4:6]
+    return (
+        block.new_empty(len(bounds) - 1, block.shape[1]),
+        ids.new_empty(len(ids), dtype=torch.int32),
+    )
+
+
+@torch.library.custom_op(
+    "rowtune::spread_bags",
+    mutates_args=(),
+    schema="(Tensor grads, Tensor slots, Tensor ids, Tensor bounds, Tensor? weights, int num_rows,"
+    " int padding, bool mean, bool sparse) -> Tensor",
+)
+def spread_bags(
+    grads: Tensor, slots: Tensor, ids: Tensor, bounds: Tensor, weights: Tensor | None,
+    num_rows: int, padding: int, mean: bool, sparse: bool,
+) -> Tensor:  # fmt: skip
+    """The gradient (num_rows, D) of the block, from those of the bags: row-sparse or dense."""
+    where, which = as_array(bounds), as_array(slots)
+    starts = bags.trainable_before(which, where)
+    given = as_array(grads)
+    by_position = memory.empty((int(starts[-1]), given.shape[1]), given.dtype)
+    no_weights = given.reshape(-1)[:0]
+    bags.spread_over_positions(
+        given, as_array(ids), which, where, no_weights if weights is None else as_array(weights),
+        padding, mean, starts, by_position,
+    )  # fmt: skip
+    touched = slots
+    if len(by_position) < len(slots):
+        touched = torch.from_numpy(which[scatter.trainable_positions(which)])
+    values = torch.from_numpy(by_position)
+    if sparse:
+        return ops.by_row(touched.to(torch.int64), values, num_rows)
+    return cpu.sum_into_rows(values, touched, num_rows)
+
+
+@spread_bags.register_fake
+def _(grads: Tensor, slots: Tensor, *arguments: Any) -> Tensor:
+    num_rows, sparse = arguments[3], arguments[6]
+    if not sparse:
+        return grads.new_empty(num_rows, grads.shape[1])
+    values = grads.new_empty(len(slots), grads.shape[1])
+    return ops.by_row(slots.new_empty(len(slots), dtype=torch.int64), values, num_rows)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    block, _, _, _, pending, ids, bounds, weights, _, *flags = inputs
+    ctx.padding, ctx.mean, ctx.sparse = flags
+    ctx.save_for_backward(output[1], ids, bounds, weights)
+    ctx.pending = pending  # not saved the usual way: see `rowtune.torch.ops`
+    ctx.num_rows = block.shape[0]
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx: Any, grads: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    slots, ids, bounds, weights = ctx.saved_tensors
+    grad = spread_bags(
+        grads.contiguous(), slots, ids, bounds, weights, ctx.num_rows, ctx.padding, ctx.mean,
+        ctx.sparse,
+    )  # fmt: skip
+    if not ctx.sparse and len(ctx.pending) == ctx.num_rows:
+        ops.mark(slots, ctx.pending)
+    return grad, *[None] * 11
+
+
+sum_bags.register_autograd(_backward, setup_context=_remember)
+spread_bags.register_autograd(ops.no_second_derivative)

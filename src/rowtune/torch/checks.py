@@ -1,0 +1,79 @@
+"""What a row module accepts from its user, checked before anything is made of it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rowtune.errors import IdError, ShapeError
+
+
+def as_weight(weights: Any) -> Tensor:
+    """A tensor over the same memory: of a tensor, an array, or a read-only memory map.
+
+    Raises
+    ------
+    ShapeError
+        Not a matrix of floats, or of a byte order that torch has not.
+    """
+    if isinstance(weights, Tensor):
+        tensor = weights.detach()
+    else:
+        array = np.asarray(weights)
+        if array.dtype.kind != "f" or not array.dtype.isnative or array.dtype.itemsize > 8:
+            raise ShapeError(
+                f"weights have dtype {array.dtype}; expected native floats of 2 to 8 bytes"
+            )
+        with warnings.catch_warnings():
+            # Nothing here writes to a base, so a read-only one is no danger.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            tensor = torch.from_numpy(array)
+    if tensor.ndim != 2 or not tensor.is_floating_point():
+        raise ShapeError(
+            f"weights have shape {tuple(tensor.shape)} and dtype {tensor.dtype}; expected a table "
+            "of floats, one row for each id"
+        )
+    return tensor
+
+
+def as_ids(ids: Any) -> Tensor:
+    """Ids as a tensor of int32 or int64.
+
+    Raises
+    ------
+    IdError
+        Not a tensor, or not of integers.
+    """
+    if not isinstance(ids, Tensor):
+        raise IdError(f"ids are a {type(ids).__name__}; expected a tensor of integers")
+    if ids.dtype in (torch.int64, torch.int32):
+        return ids
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise IdError(f"ids have dtype {ids.dtype}; expected integers (ids.long())")
+    return ids.long()
+
+
+def padding_row(padding_idx: int | None, num_rows: int) -> int | None:
+    """The padding id, counted from the front.
+
+    Raises
+    ------
+    IdError
+        Not a row of the table.
+    """
+    if padding_idx is None:
+        return None
+    if not -num_rows <= padding_idx < num_rows:
+        raise IdError(f"padding_idx is {padding_idx}; expected a row of {num_rows}")
+    return padding_idx % num_rows
+
+
+def as_choice(choice: Any) -> Any:
+    """Rows or columns that were chosen with a tensor, as an array."""
+    if isinstance(choice, Tensor):
+        return choice.detach().cpu().numpy()
+    return choice

@@ -1,0 +1,105 @@
+"""Lookup and its gradient on the CPU: the compiled kernels, over the tensors' own memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rowtune.kernels import gather, scatter
+from rowtune.kernels.grouping import group
+from rowtune.torch import memory, plain
+from rowtune.torch.views import as_array, as_bits, empty_bits
+
+_SUMMED = (torch.float32, torch.float64)
+
+
+def slots_of(
+    ids: Tensor, num_rows: int, slot_map: Tensor | None, trainable: Tensor | None
+) -> Tensor:
+    """Slots (n,) int32 of ids (n,), -1 where frozen."""
+    arrays = [None if t is None else as_array(t) for t in (slot_map, trainable)]
+    return torch.from_numpy(gather.slots_of(as_array(ids), num_rows, *arrays))
+
+
+def take_rows(
+    block: Tensor,
+    base: Tensor | None,
+    added: Tensor | None,
+    columns: Tensor | None,
+    ids: Tensor,
+    slots: Tensor,
+) -> Tensor:
+    """Rows (n, D) in the block's dtype: one pass, from base and block into the output."""
+    if not _same_bits(block, base, added):
+        return plain.take_rows(block, base, added, columns, ids, slots)
+    width = block.shape[1] if base is None else base.shape[1]
+    out, bits = empty_bits((len(ids), width), block.dtype)
+    base_rows, base_step = rows_and_step(block if base is None else base, as_bits)
+    own, where, which = as_bits(block), as_array(ids), as_array(slots)
+    if columns is None:
+        gather.take_rows(base_rows, base_step, own, where, which, bits)
+    else:
+        new = base_rows[:0] if added is None else as_bits(added)
+        which_columns = as_array(columns)
+        gather.take_columns(base_rows, base_step, new, own, which_columns, where, which, bits)
+    return out
+
+
+def can_sum(block: Tensor, base: Tensor | None) -> bool:
+    """Whether a kernel can add up rows of both."""
+    return block.device.type == "cpu" and block.dtype in _SUMMED and _same_bits(block, base, None)
+
+
+def _same_bits(block: Tensor, base: Tensor | None, added: Tensor | None) -> bool:
+    """Whether rows can be copied as they are; another dtype or layout must be converted."""
+    frozen = [t for t in (base, added) if t is not None]
+    return block.is_contiguous() and all(
+        t.dtype == block.dtype and (t.is_contiguous() or _is_one_row(t)) for t in frozen
+    )
+
+
+def _is_one_row(base: Tensor) -> bool:
+    return base.stride(0) == 0 and base.stride(1) == 1
+
+
+def rows_and_step(base: Tensor, view: Callable[[Tensor], NDArray[Any]]) -> tuple[NDArray[Any], int]:
+    """The rows in memory, and how many of them to go on from one id to the next."""
+    if len(base) > 1 and _is_one_row(base):
+        return view(base[:1]), 0
+    return view(base), 1
+
+
+def sum_into_rows(
+    grads: Tensor, slots: Tensor, num_rows: int, by_frequency: bool = False
+) -> Tensor:
+    """Gradient (num_rows, D) of the block: positions (n, D) summed by slot."""
+    if grads.dtype not in _SUMMED or by_frequency:
+        return plain.sum_into_rows(grads, slots, num_rows, by_frequency)
+    groups = group(as_array(slots))
+    out = memory.empty((num_rows, grads.shape[1]), as_array(grads).dtype)
+    scatter.sum_into_rows(groups, as_array(grads), out)
+    return torch.from_numpy(out)
+
+
+def mark(slots: Tensor, pending: Tensor) -> None:
+    """Set ``pending`` (k,) to 1 at the slots (n,) that are not -1."""
+    scatter.mark(as_array(slots), as_array(pending))
+
+
+def by_position(grads: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    """Slots (m,) int64 and gradients (m, D) of the trainable positions, duplicates as they are.
+
+    Where every position is trainable, the gradients are those that came: no copy.
+    """
+    positions = scatter.trainable_positions(as_array(slots))
+    if len(positions) == len(slots):
+        return slots.to(torch.int64), grads
+    touched = as_array(slots)[positions].astype(np.int64)
+    picked, bits = empty_bits((len(positions), grads.shape[1]), grads.dtype)
+    scatter.pick_rows(as_bits(grads), positions, bits)
+    return torch.from_numpy(touched), picked

@@ -1,0 +1,62 @@
+"""New trainable rows at the end of a table, under an optimizer that goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rowtune.errors import ShapeError
+from rowtune.torch.init import Init, rows_like
+
+if TYPE_CHECKING:
+    from rowtune.torch.row_module import RowModule
+
+
+def grow(module: RowModule, rows_or_count: Any, init: Init) -> Tensor:
+    """See `RowModule.grow`."""
+    count, init = _how_many(rows_or_count, init, module.embedding_dim)
+    block, first = module.block, module.num_embeddings
+    table = block.detach() if module.base is None else module.base
+    new = rows_like(init, count, table).to(block.dtype)
+    own = new if module._columns is None else new.index_select(1, module._columns)
+    _enlarge(block, own)
+    if module._columns is not None:
+        old = [] if module._added is None else [module._added]
+        module._added = torch.cat([*old, new])
+    module.rows = module.rows.grown(count)
+    module.num_embeddings += count
+    module._place(block.device)
+    return torch.arange(first, first + count)
+
+
+def _how_many(rows_or_count: Any, init: Init, width: int) -> tuple[int, Init]:
+    if isinstance(rows_or_count, int) and not isinstance(rows_or_count, bool):
+        if rows_or_count < 0:
+            raise ShapeError(f"cannot grow by {rows_or_count} rows; expected 0 or more")
+        return rows_or_count, init
+    shape = tuple(rows_or_count.shape) if hasattr(rows_or_count, "shape") else None
+    if shape is None:
+        rows_or_count = torch.tensor(rows_or_count)
+        shape = tuple(rows_or_count.shape)
+    if len(shape) != 2 or shape[1] != width:
+        raise ShapeError(f"new rows have shape {shape}; expected (how many, {width}), or a number")
+    return shape[0], rows_or_count
+
+
+def _enlarge(block: Any, new: Tensor) -> None:
+    """The same parameter with more rows: an optimizer, and whoever else holds it, keeps it."""
+    before = block.data
+    block.grad = None  # of another shape from now on
+    block.data = torch.cat([before, new])
+    expected = torch.autograd.graph.get_gradient_edge(block).node if block.requires_grad else None
+    shapes = [tuple(m.shape) for m in expected._input_metadata] if expected is not None else []
+    if shapes and shapes[0] != tuple(block.shape):
+        block.data = before
+        raise RuntimeError(
+            "the embedding cannot grow now: something still expects its gradient in the old shape. "
+            "Run backward on every loss that was computed (or drop it) first; grow before wrapping "
+            "the model in DistributedDataParallel, and wrap it anew after"
+        )
+    block.start_record()

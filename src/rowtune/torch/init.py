@@ -1,0 +1,82 @@
+"""First values of chosen rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rowtune.errors import NonFiniteError, ShapeError
+
+Init: TypeAlias = str | Tensor | Any
+_PIECE = 1 << 16  # rows
+_BY_NAME = ("normal", "kaiming", "mean", "zeros")
+
+
+def rows_like(init: Init, count: int, table: Tensor, frozen: Tensor | None = None) -> Tensor:
+    """New rows (count, D), in the dtype and on the device of ``table`` (N, D).
+
+    Parameters
+    ----------
+    init : str or array of count x D
+        ``"normal"``: N(0, 1), as `torch.nn.Embedding`. ``"kaiming"``: uniform within
+        sqrt(6 / D) (He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 10, fan-in D).
+        ``"mean"``: the mean of the other rows plus noise of a hundredth of their spread, so that no
+        two new rows are the same. ``"zeros"``.
+    frozen : bool tensor (N,) or None
+        With ``"mean"``: the rows to take it over; None means all.
+
+    Raises
+    ------
+    ShapeError
+        An unknown name, or an array of another shape.
+    NonFiniteError
+        NaN or infinity in an array.
+    """
+    new = torch.empty(count, table.shape[1], dtype=table.dtype, device=table.device)
+    if not isinstance(init, str):
+        return new.copy_(_checked(init, new.shape))
+    if init == "normal":
+        return new.normal_()
+    if init == "kaiming":
+        bound = math.sqrt(6.0 / max(1, table.shape[1]))
+        return new.uniform_(-bound, bound)
+    if init == "zeros":
+        return new.zero_()
+    if init == "mean":
+        return _near_mean(new, table, frozen)
+    raise ShapeError(f"init={init!r}; expected one of {', '.join(_BY_NAME)}, or an array of rows")
+
+
+def _near_mean(new: Tensor, table: Tensor, frozen: Tensor | None) -> Tensor:
+    total = torch.zeros(2, table.shape[1], dtype=torch.float64)  # of values, and of squares
+    known = 0
+    # By pieces: a half-precision or memory-mapped table is not to be in memory whole, in float64.
+    for start in range(0, len(table), _PIECE):
+        values = table[start : start + _PIECE]
+        if frozen is not None:
+            values = values[frozen[start : start + _PIECE]]
+        values = values.cpu().to(torch.float64)
+        total += torch.stack([values.sum(0), values.square().sum(0)])
+        known += len(values)
+    if known == 0:
+        raise ShapeError('init="mean" has no other rows to take a mean of; use "normal"')
+    mean, square = total / known
+    spread = (square - mean.square()).clamp_(min=0).sqrt()
+    noise = torch.empty(new.shape, dtype=torch.float64).normal_()
+    return new.copy_(mean + 0.01 * spread * noise)
+
+
+def _checked(init: Any, shape: torch.Size) -> Tensor:
+    try:
+        given = init if isinstance(init, Tensor) else torch.from_numpy(np.array(init))
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"init is not an array of rows: {error}") from None
+    if given.shape != shape:
+        raise ShapeError(f"init has shape {tuple(given.shape)}; expected {tuple(shape)}")
+    if not torch.isfinite(given).all():
+        raise NonFiniteError("init holds NaN or infinity; a row that starts so never recovers")
+    return given.detach()

@@ -1,0 +1,59 @@
+"""Memory for large outputs, used again once nobody holds the last one.
+
+The first touch of new memory costs more than a row's copy into it: on a virtual machine several
+times as much with torch's allocator, about twice as much with the huge pages that NumPy asks for.
+A training loop needs the same sizes in every step, so a few pieces are kept for the next one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_SMALLEST = 1 << 20  # bytes; below, new memory costs nothing to speak of
+_MOST_PIECES = 4
+_MOST_BYTES = 1 << 28  # kept while idle
+# The list of pieces, the loop's variable and getrefcount's own argument.
+_REFERENCES_WHEN_FREE = 3
+
+_lock = threading.Lock()
+_pieces: list[NDArray[np.uint8]] = []
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array of undefined content. Tensors over it keep it from being given out again."""
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    if not _SMALLEST <= size <= _MOST_BYTES:
+        return np.empty(shape, kind)
+    with _lock:
+        piece = _free_piece(size)
+        if piece is None:
+            piece = np.empty(size, np.uint8)
+            _keep(piece)
+        return piece[:size].view(kind).reshape(shape)
+
+
+def release() -> None:
+    """Forget all pieces; those in use live as long as their tensors."""
+    with _lock:
+        _pieces.clear()
+
+
+def _free_piece(size: int) -> NDArray[np.uint8] | None:
+    for place, piece in enumerate(_pieces):
+        if size <= len(piece) <= 2 * size and sys.getrefcount(piece) == _REFERENCES_WHEN_FREE:
+            _pieces.append(_pieces.pop(place))  # the one unused for longest comes first
+            return piece
+    return None
+
+
+def _keep(piece: NDArray[np.uint8]) -> None:
+    _pieces.append(piece)
+    while len(_pieces) > _MOST_PIECES or sum(map(len, _pieces)) > _MOST_BYTES:
+        _pieces.pop(0)

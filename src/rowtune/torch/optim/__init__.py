@@ -1,0 +1,12 @@
+"""torch's optimizers, by torch's names and arguments, with a lazy step for rows.
+
+One of them takes the parameters of a whole model. What happens to the rows is written in the rule
+that each class names; what happens to all else is torch's own optimizer of that name.
+"""
+
+from __future__ import annotations
+
+from rowtune.torch.optim.names import SGD, Adagrad, Adam, AdamW, RMSprop, RowwiseAdagrad
+from rowtune.torch.optim.row_optimizer import RowOptimizer
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "RowOptimizer", "RowwiseAdagrad"]

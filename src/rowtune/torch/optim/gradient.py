@@ -1,0 +1,52 @@
+"""From the gradient of a block to slots and rows of gradients, whichever form it has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, distributed
+
+from rowtune.errors import ShapeError
+from rowtune.kernels.scatter import rows_to_move
+from rowtune.torch.parameter import RowParameter
+from rowtune.torch.views import as_array
+
+
+def slots_and_grads(parameter: Tensor) -> tuple[Tensor, Tensor]:
+    """Slots (n,), -1 where a row stays, and their gradients (n, D); one slot may come often.
+
+    Touched means looked up. A row-sparse gradient says which rows those are. A dense one has the
+    record of its lookups, and rows that are not zero: they have a gradient from elsewhere.
+    """
+    grad = parameter.grad
+    assert grad is not None
+    if grad.is_sparse:
+        if grad.sparse_dim() != 1:
+            raise ShapeError(
+                f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; expected one: rows"
+            )
+        return grad._indices()[0], grad._values()
+    record = _record(parameter)
+    if grad.device.type == "cpu" and grad.dtype in (torch.float32, torch.float64):
+        marks = None if record is None else as_array(record)
+        grad = grad.contiguous()
+        return torch.from_numpy(rows_to_move(as_array(grad), marks)), grad
+    moves = (grad != 0).any(dim=1)
+    if record is not None:
+        moves |= record != 0
+    slots = torch.arange(len(grad), device=grad.device, dtype=torch.int32)
+    return slots.masked_fill(~moves, -1), grad
+
+
+def _record(parameter: Tensor) -> Tensor | None:
+    """Which rows were looked up; None where only the gradient's own rows may count.
+
+    Replicas of several processes share a dense gradient, but not their records of it. They have to
+    move the same rows, so there the gradient alone decides.
+    """
+    if not isinstance(parameter, RowParameter):
+        return None
+    in_group = distributed.is_available() and distributed.is_initialized()
+    if in_group and distributed.get_world_size() > 1:
+        return None
+    record = parameter.touched()
+    return record if record is not None and len(record) == len(parameter) else None

@@ -1,0 +1,286 @@
+"""One optimizer for the whole model: rows by a rule, everything else by torch's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from rowtune.errors import RuleError
+from rowtune.rules import Rule, get
+from rowtune.rules.tuned import Tuned
+from rowtune.torch.optim import row_state
+from rowtune.torch.optim.row_step import Move, prepare
+from rowtune.torch.parameter import RowParameter
+
+
+class RowOptimizer(Optimizer):
+    """Base of the optimizers in `rowtune.torch.optim`.
+
+    Dense parameters are handed to ``torch_class``, with this optimizer's own groups and state. A
+    block (a `RowParameter`, or any parameter whose gradient is row-sparse) is moved by a rule: only
+    the touched rows, each with a step count of its own. Everything is looked at before anything is
+    moved, so an error leaves the model as it was.
+    """
+
+    torch_class: ClassVar[type[Optimizer]]
+    rules: ClassVar[tuple[str, ...]]  # that `rule_of` may name
+
+    def __init__(self, params: Any, *args: Any, check_finite: bool = True, **kwargs: Any) -> None:
+        # torch checks its own arguments, and gives its own defaults for those left out.
+        probe = self.torch_class([torch.zeros(0, requires_grad=True)], *args, **kwargs)
+        self._dense: Optimizer | None = None
+        self._tuned: dict[tuple[int, torch.dtype], Tuned] = {}
+        self._most_steps: dict[Tensor, int] = {}
+        self._built = False  # torch's constructor adds the groups one by one
+        super().__init__(params, {**probe.defaults, "check_finite": check_finite})
+        self._hand_over()
+        self._built = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Show the arguments that torch's class takes."""
+        super().__init_subclass__(**kwargs)
+        own = inspect.signature(cls.torch_class.__init__)
+        check = inspect.Parameter("check_finite", inspect.Parameter.KEYWORD_ONLY, default=True)
+        cls.__signature__ = own.replace(  # type: ignore[attr-defined]
+            parameters=[*list(own.parameters.values())[1:], check]
+        )
+
+    def rule_of(self, group: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The rule for a group's blocks, and its hyper-parameters.
+
+        Raises
+        ------
+        RuleError
+            An option that the rule has not.
+        """
+        raise NotImplementedError
+
+    # --- a step --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move the touched rows of every block, and every dense parameter that has a gradient.
+
+        Raises
+        ------
+        NonFiniteError
+            NaN or infinity in the gradient of a block (``check_finite=False`` lets it through);
+            nothing has been changed then, the dense parameters included.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        moves = [
+            self._prepare(parameter, index, group)
+            for index, group in enumerate(self.param_groups)
+            for parameter in group["params"]
+            if parameter.grad is not None and _is_rows(parameter)
+        ]
+        if self._dense is not None:
+            self._tell_dense()
+            self._dense.step()
+        for move in moves:
+            move()
+        self._forget_records()
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's; a gradient that is zeroed in place forgets which rows it was of."""
+        super().zero_grad(set_to_none)
+        self._forget_records()
+
+    def _forget_records(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if isinstance(parameter, RowParameter):
+                    parameter.forget()
+
+    def _prepare(self, parameter: Tensor, index: int, group: dict[str, Any]) -> Move:
+        tuned = self._tuned_for(index, group, parameter.dtype)
+        state = self.state[parameter]
+        if not isinstance(parameter, RowParameter) and state and state[row_state.STEP].ndim == 0:
+            state.clear()  # begun by torch's Adagrad, which could not know that rows will come
+        row_state.follow(state, parameter, tuned)
+        if parameter not in self._most_steps:
+            self._most_steps[parameter] = int(state[row_state.STEP].max()) if len(parameter) else 0
+        move = prepare(
+            parameter, tuned, state, self._most_steps[parameter] + 1, group["maximize"],
+            group["check_finite"],
+        )  # fmt: skip
+        self._most_steps[parameter] += 1
+        return move
+
+    def _rules(self) -> list[Rule]:
+        return [get(name) for name in self.rules]
+
+    def _tuned_for(self, index: int, group: dict[str, Any], dtype: torch.dtype) -> Tuned:
+        name, hyper = self.rule_of(group)
+        wide = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+        hyper = {key: _number(value) for key, value in hyper.items()}
+        # A schedule may end at a rate that is 0 in the state's dtype.
+        hyper["lr"] = float(wide.type(hyper["lr"]))
+        tuned = self._tuned.get((index, dtype))
+        if tuned is None or tuned.rule.name != name:
+            tuned = self._tuned[index, dtype] = Tuned(get(name), wide, **hyper)
+        elif any(tuned.hyper[key] != value for key, value in hyper.items()):
+            tuned.set(**hyper)
+        return tuned
+
+    # --- the dense parameters ------------------------------------------------------------------
+
+    def _hand_over(self) -> None:
+        """Give the dense parameters to torch's optimizer, on this one's state."""
+        groups = [
+            {**_options(group), "params": [p for p in group["params"] if not _is_rows(p)]}
+            for group in self.param_groups
+        ]
+        if not any(group["params"] for group in groups):
+            self._dense = None
+            return
+        make: Any = self.torch_class  # torch's base class has another constructor than its children
+        takes = inspect.signature(make).parameters
+        # Not only by the groups: Adagrad begins its state with what its constructor was given.
+        given = {name: value for name, value in self.defaults.items() if name in takes}
+        self._dense = make(groups, **given)
+        for parameter, begun in self._dense.state.items():  # Adagrad begins before the first step
+            if not self.state.get(parameter):
+                self.state[parameter] = begun
+        self._dense.state = self.state
+
+    def _tell_dense(self) -> None:
+        """Learning rates and the like may have been changed since the last step."""
+        assert self._dense is not None
+        for group, handed in zip(self.param_groups, self._dense.param_groups, strict=True):
+            handed.update(_options(group))
+            handed["params"] = [p for p in group["params"] if not _is_rows(p)]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's: a group with options of its own.
+
+        Raises
+        ------
+        RuleError
+            An option that rows have not; the group is not added then.
+        """
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            if any(_is_rows(p) for p in group["params"]):
+                name, hyper = self.rule_of(group)
+                get(name).hyper(**{key: _number(value) for key, value in hyper.items()})
+        except RuleError:
+            self.param_groups.pop()
+            raise
+        if self._built:
+            self._hand_over()
+
+    # --- what is known of a block ----------------------------------------------------------------
+
+    def rule_name(self, block: Tensor) -> str:
+        """Name of the rule that moves ``block``.
+
+        Raises
+        ------
+        RuleError
+            This optimizer has no such parameter.
+        """
+        for group in self.param_groups:
+            if any(parameter is block for parameter in group["params"]):
+                return self.rule_of(group)[0]
+        raise RuleError("this optimizer does not have the block; give it model.parameters()")
+
+    def row_state(self, block: Tensor) -> dict[str, Tensor]:
+        """What is remembered of a block: ``step`` int32 (k,), and arrays of k rows by name.
+
+        Raises
+        ------
+        RuleError
+            This optimizer has no such parameter.
+        """
+        for index, group in enumerate(self.param_groups):
+            if any(parameter is block for parameter in group["params"]):
+                tuned = self._tuned_for(index, group, block.dtype)
+                row_state.follow(self.state[block], block, tuned)
+                return dict(self.state[block])
+        raise RuleError("this optimizer does not have the block; give it model.parameters()")
+
+    def set_row_states(self, states: Mapping[Tensor, dict[str, Tensor]]) -> None:
+        """Replace what is remembered of blocks.
+
+        Raises
+        ------
+        RuleError
+            A state that does not fit its block or the rule. Nothing is changed then.
+        """
+        self.check_row_states(states)
+        for block, state in states.items():
+            self.state[block] = dict(state)
+            self._most_steps.pop(block, None)
+
+    def check_row_states(self, states: Mapping[Tensor, dict[str, Tensor]]) -> None:
+        """Raise what `set_row_states` would."""
+        for block, state in states.items():
+            row_state.check(state, block, self._rules())
+
+    # --- saving, loading, copying ----------------------------------------------------------------
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's. A block's state keeps its dtype, and may have fewer rows than the block has
+        by now: the rows that were added begin afresh.
+
+        Raises
+        ------
+        RuleError
+            The state of another rule, or of more rows than there are. Nothing is changed then.
+        """
+        ours = self._states_of_blocks(state_dict)
+        super().load_state_dict(state_dict)
+        for parameter, state in ours.items():
+            # torch casts what it loads to the dtype of the parameter, and shares the rest.
+            self.state[parameter] = {
+                name: value.detach().clone().to(parameter.device) for name, value in state.items()
+            }
+        self._hand_over()
+
+    def _states_of_blocks(self, state_dict: dict[str, Any]) -> dict[Tensor, dict[str, Any]]:
+        found = {}
+        saved_groups = state_dict["param_groups"]
+        for group, saved in zip(self.param_groups, saved_groups, strict=False):
+            for parameter, key in zip(group["params"], saved["params"], strict=False):
+                state = state_dict["state"].get(key)
+                if state and _is_rows(parameter):
+                    row_state.check(state, parameter, self._rules())
+                    found[parameter] = state
+        return found
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._tuned, self._most_steps, self._built = {}, {}, True
+        self._hand_over()
+
+
+def _is_rows(parameter: Tensor) -> bool:
+    grad = parameter.grad
+    return isinstance(parameter, RowParameter) or (grad is not None and grad.is_sparse)
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key not in ("params", "param_names")}
+
+
+def _number(value: Any) -> Any:
+    """torch takes a tensor as a learning rate, too."""
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def refuse(group: dict[str, Any], name: str, usual: Any, why: str) -> None:
+    """Raise `RuleError` where a group asks for an option that rows have not."""
+    if group.get(name, usual) != usual:
+        raise RuleError(f"{name}={group[name]!r} is not there for blocks of rows: {why}")

@@ -1,0 +1,106 @@
+"""The step of one block, in two halves: look and refuse, then move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rowtune.errors import NonFiniteError
+from rowtune.kernels import update
+from rowtune.kernels.grouping import Groups
+from rowtune.rules import bind
+from rowtune.rules.decay import with_decay
+from rowtune.rules.tuned import Tuned
+from rowtune.step import Trained, step
+from rowtune.torch import verbs
+from rowtune.torch.optim.gradient import slots_and_grads
+from rowtune.torch.views import as_array
+
+Move = Callable[[], None]
+_COMPILED = (torch.float32, torch.float64)
+
+
+def prepare(
+    parameter: Tensor, tuned: Tuned, state: dict[str, Tensor], most_steps: int, maximize: bool,
+    check_finite: bool,
+) -> Move:  # fmt: skip
+    """Group and check the gradient of a block; what is returned moves the touched rows.
+
+    Parameters
+    ----------
+    state : dict
+        ``step`` int32 (k,), and the rule's arrays by name, in ``tuned.dtype``.
+    most_steps : int
+        No row will have taken more steps than this.
+
+    Raises
+    ------
+    NonFiniteError
+        NaN or infinity in a touched row's gradient. Nothing has been changed then.
+    """
+    slots, grads = slots_and_grads(parameter)
+    if maximize:
+        grads = -grads
+    compiled = (
+        parameter.device.type == "cpu"
+        and parameter.dtype in _COMPILED
+        and grads.dtype == parameter.dtype
+        and parameter.is_contiguous()
+    )
+    if compiled:
+        return _compiled(parameter, tuned, state, most_steps, slots, grads, check_finite)
+    return _plain(parameter, tuned, state, most_steps, slots, grads, check_finite)
+
+
+def _compiled(
+    parameter: Tensor, tuned: Tuned, state: dict[str, Tensor], most_steps: int, slots: Tensor,
+    grads: Tensor, check_finite: bool,
+) -> Move:  # fmt: skip
+    rows = as_array(grads.contiguous())
+    groups: Groups = update.check_and_group(as_array(slots.to(torch.int32)), rows, check_finite)
+
+    def move() -> None:
+        update.move_groups(
+            tuned.rule, tuned.decay, as_array(parameter),
+            tuple(as_array(state[name]) for name in tuned.rule.state), as_array(state["step"]),
+            groups, rows, tuned.clock_table(most_steps), tuned.constants,
+        )  # fmt: skip
+        # autograd cannot see what a kernel writes; a graph that saved the block must hear of it.
+        torch.autograd.graph.increment_version(parameter)
+
+    return move
+
+
+def _plain(
+    parameter: Tensor, tuned: Tuned, state: dict[str, Tensor], most_steps: int, slots: Tensor,
+    grads: Tensor, check_finite: bool,
+) -> Move:  # fmt: skip
+    dtype = torch.from_numpy(tuned.constants).dtype
+    unique, sums = verbs.sum_duplicates(slots, grads.to(dtype))
+    if check_finite and not torch.isfinite(sums).all():
+        raise NonFiniteError(
+            "a gradient of the block holds NaN or infinity, or its sum over duplicates overflows; "
+            "nothing was changed. Skip this batch, or pass check_finite=False"
+        )
+    rule = with_decay(bind(tuned.rule.function, verbs.OPERATIONS), tuned.decay)
+    table = torch.from_numpy(tuned.clock_table(most_steps)).to(parameter.device)
+
+    def numbers_at(t: Tensor) -> list[Any]:
+        clock = table[t.clamp(max=len(table) - 1).to(torch.int64)]
+        decay, *constants = tuned.constants.tolist()
+        names, given = tuned.rule.clock_names, iter(constants)
+        return [decay] + [
+            clock[:, names.index(name), None] if name in names else next(given)
+            for name in tuned.rule.number_names
+        ]
+
+    def move() -> None:
+        before = Trained(
+            parameter.detach(), tuple(state[name] for name in tuned.rule.state), state["step"]
+        )
+        step(verbs, rule, before, unique, sums, numbers_at)
+
+    return move

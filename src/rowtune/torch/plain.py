@@ -1,0 +1,90 @@
+"""Lookup and its gradient in plain torch operations: any device, any mixture of dtypes.
+
+The CPU's kernels in `rowtune.torch.cpu` give the same results, and are compared with these.
+Slot -1 is never used as an index: the trainable positions are selected first.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rowtune.errors import IdError
+
+
+def slots_of(
+    ids: Tensor, num_rows: int, slot_map: Tensor | None, trainable: Tensor | None
+) -> Tensor:
+    """Slots (n,) int32 of ids (n,), -1 where frozen."""
+    good = ((ids >= 0) & (ids < num_rows)).all()
+    if ids.device.type == "cpu":
+        if not good:
+            raise IdError(f"an id is out of range: expected 0 to {num_rows - 1}")
+    else:
+        # Asking for the answer would make the host wait for the device in every lookup.
+        torch._assert_async(good, f"an id is out of range: expected 0 to {num_rows - 1}")
+    if slot_map is not None:
+        return slot_map.index_select(0, ids)
+    if trainable is None:
+        return ids.to(torch.int32)
+    if len(trainable) == 0:
+        return torch.full_like(ids, -1, dtype=torch.int32)
+    place = torch.searchsorted(trainable, ids).clamp_(max=len(trainable) - 1)
+    return torch.where(trainable[place] == ids, place, -1).to(torch.int32)
+
+
+def take_rows(
+    block: Tensor,
+    base: Tensor | None,
+    added: Tensor | None,
+    columns: Tensor | None,
+    ids: Tensor,
+    slots: Tensor,
+) -> Tensor:
+    """Rows (n, D) in the block's dtype."""
+    positions = (slots >= 0).nonzero().squeeze(1)
+    width = block.shape[1] if base is None else base.shape[1]
+    out = block.new_empty(len(ids), width)
+    if base is not None:
+        old = ids < len(base)
+        if columns is None:
+            old = old & (slots < 0)
+        frozen = old.nonzero().squeeze(1)
+        out[frozen] = base.index_select(0, ids[frozen]).to(block.dtype)
+    if columns is None:
+        out[positions] = block.index_select(0, slots[positions])
+        return out
+    if base is not None and added is not None:
+        new = (ids >= len(base)).nonzero().squeeze(1)
+        out[new] = added.index_select(0, ids[new] - len(base)).to(block.dtype)
+    out[positions[:, None], columns] = block.index_select(0, slots[positions])
+    return out
+
+
+def sum_into_rows(
+    grads: Tensor, slots: Tensor, num_rows: int, by_frequency: bool = False
+) -> Tensor:
+    """Gradient (num_rows, D) of the block: positions (n, D) summed by slot.
+
+    Half precision is summed in float32 and rounded once.
+    """
+    positions = (slots >= 0).nonzero().squeeze(1)
+    touched = slots[positions].to(torch.int64)
+    wide = torch.float32 if grads.element_size() < 4 else grads.dtype
+    sums = grads.new_zeros(num_rows, grads.shape[1], dtype=wide)
+    sums.index_add_(0, touched, grads.index_select(0, positions).to(wide))
+    if by_frequency:
+        counts = torch.bincount(touched, minlength=num_rows).clamp_(min=1)
+        sums /= counts[:, None]
+    return sums.to(grads.dtype)
+
+
+def mark(slots: Tensor, pending: Tensor) -> None:
+    """Set ``pending`` (k,) to 1 at the slots (n,) that are not -1."""
+    pending.index_fill_(0, slots[slots >= 0].to(torch.int64), 1)
+
+
+def by_position(grads: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    """Slots (m,) int64 and gradients (m, D) of the trainable positions, duplicates as they are."""
+    positions = (slots >= 0).nonzero().squeeze(1)
+    return slots[positions].to(torch.int64), grads.index_select(0, positions)

@@ -1,0 +1,44 @@
+"""The verbs of the torch engine, on any device. See `rowtune.step.Verbs`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _where(condition: Any, yes: Any, no: Any) -> Any:
+    if isinstance(condition, Tensor):
+        return torch.where(condition, yes, no)
+    return yes if condition else no  # a switch among the hyper-parameters
+
+
+OPERATIONS: dict[str, Any] = {
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "sign": torch.sign,
+    "maximum": lambda x, y: torch.maximum(x, torch.as_tensor(y, dtype=x.dtype, device=x.device)),
+    "where": _where,
+    "row_mean": lambda x: x.mean(dim=-1, keepdim=True),
+    "row_norm": lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True),
+}
+
+
+def sum_duplicates(slots: Tensor, grads: Tensor) -> tuple[Tensor, Tensor]:
+    positions = (slots >= 0).nonzero().squeeze(1)
+    unique, group = torch.unique(slots[positions], return_inverse=True)
+    sums = grads.new_zeros(len(unique), grads.shape[1])
+    return unique.to(torch.int64), sums.index_add_(0, group, grads.index_select(0, positions))
+
+
+def take(array: Tensor, slots: Tensor) -> Tensor:
+    return array.index_select(0, slots)
+
+
+def put(array: Tensor, slots: Tensor, values: Tensor) -> Tensor:
+    return array.index_copy_(0, slots, values)
+
+
+def cast_like(array: Tensor, like: Tensor) -> Tensor:
+    return array.to(like.dtype)
