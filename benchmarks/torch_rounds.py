@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from measured import median, spread
 
+from torch_quiet import wait_for_quiet
+
+PATIENCE = 1.0  # seconds before each round to wait for a quiet moment
+
 
 class Parts(NamedTuple):
     """Seconds of one step."""
@@ -58,7 +62,8 @@ def take_turns(
     """What each method returned for each of its turns, the warming rounds left out.
 
     A method is called with the number of its turn (it picks the batch by it), `burst` times in a
-    row in every round. Garbage is collected between rounds only.
+    row in every round. A round begins in a quiet moment, or when patience ends. Garbage is
+    collected between rounds only.
     """
     results: dict[str, list[Any]] = defaultdict(list)
     turns: dict[str, int] = defaultdict(int)
@@ -66,7 +71,9 @@ def take_turns(
     gc.disable()
     try:
         for turn in range(-warm, rounds):
-            say(f"{label}: " + (f"round {turn + 1} of {rounds}" if turn >= 0 else "warming"))
+            quiet = turn < 0 or wait_for_quiet(PATIENCE)
+            what = f"round {turn + 1} of {rounds}" if turn >= 0 else "warming"
+            say(f"{label}: {what}" + ("" if quiet else ", beside other work"))
             for name, method in methods.items():
                 for _ in range(burst if isinstance(burst, int) else burst.get(name, 1)):
                     result = method(turns[name])

@@ -115,7 +115,7 @@ class Table:
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
-        """What the rule remembers: arrays of k x D by name, not copies."""
+        """What the rule remembers, by name: arrays of k x D, or k x 1, not copies."""
         return dict(self._block.state)
 
     @property

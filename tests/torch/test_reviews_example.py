@@ -6,6 +6,7 @@ cannot be had these tests fail.
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 import subprocess
@@ -102,10 +103,27 @@ def test_a_frozen_row_that_changes_stops_the_run(split, monkeypatch):
 
     monkeypatch.setattr(reviews_torch, "embedding_for", remembered)
     monkeypatch.setattr(reviews_torch.rt.optim.Adam, "step", harmful)
-    short = reviews_torch.Split.__new__(reviews_torch.Split)
-    short.__dict__.update(split.__dict__, training=split.training[: reviews_torch.BATCH])
     with pytest.raises(AssertionError, match="a frozen row has changed"):
-        reviews_torch.train(reviews_torch.OURS, short, 1, 0.01, lambda: None)
+        reviews_torch.train(reviews_torch.OURS, shortened(split), 1, 0.01, lambda: None)
+
+
+@pytest.mark.glove
+def test_the_model_of_the_best_epoch_is_kept(split, monkeypatch):
+    falling = iter([np.ones(1), np.zeros(1), np.ones(1)])
+    monkeypatch.setattr(reviews_torch, "is_right", lambda *_: next(falling))
+    twice, once = (
+        reviews_torch.train(reviews_torch.OURS, shortened(split), epochs, 0.01, lambda: None)
+        for epochs in (2, 1)
+    )
+    assert twice[0] == once[0] == 1
+    assert torch.equal(twice[1].embedding.block, once[1].embedding.block)
+
+
+def shortened(split: reviews_torch.Split) -> reviews_torch.Split:
+    """The same, with one batch to train on."""
+    short = copy.copy(split)
+    short.training = split.training[: reviews_torch.BATCH]
+    return short
 
 
 @pytest.mark.glove

@@ -88,7 +88,7 @@ def test_parameters_come_as_one_tensor_a_list_or_a_generator_in_any_form(foreach
 
 
 def test_without_any_gradient_the_norm_is_torchs_zero():
-    sparse, dense = two_models()
+    sparse, _ = two_models()
     for parameters in (list(sparse.parameters()), []):
         ours = rt.clip_grad_norm_(parameters, 1.0)
         theirs = nn.utils.clip_grad_norm_(list(parameters), 1.0)

@@ -213,6 +213,10 @@ def test_torch_finds_nothing_wrong_with_the_gradients():
         )
     pending = torch.zeros(len(TRAIN), dtype=torch.uint8)
     torch.library.opcheck(ops.mark, (slots, pending), test_utils=CHECKS)
+
+
+def test_a_gradient_is_not_the_memory_of_the_one_that_came():
+    """Whoever scales one would scale the other, and torch does not allow it to operators."""
     everyone = (whole(3, D), torch.tensor([0, 2, 2], dtype=torch.int32), len(TRAIN))
     torch.library.opcheck(ops.gradient_by_position, everyone, test_utils=CHECKS)
 
@@ -230,6 +234,13 @@ def test_torch_finds_nothing_wrong_with_the_bags(mean, padding):
         slots = SLOT_MAP[ids]
         given_back = (whole(3, D), slots, ids, bounds, weights, len(TRAIN), padding, mean, False)
         torch.library.opcheck(bag_ops.spread_bags, given_back)
+
+
+def test_rows_added_to_a_base_of_one_row_have_columns_of_their_own():
+    table = rt.Embedding.from_pretrained(torch.ones(1, 3).expand(5, 3), train=[1], columns=[0])
+    new = table.grow(torch.full((2, 3), 7.0))
+    assert table(new).tolist() == [[7.0] * 3] * 2
+    assert table(torch.arange(5)).tolist() == [[1.0] * 3] * 5
 
 
 def test_a_module_hands_the_operators_what_it_is_made_of():

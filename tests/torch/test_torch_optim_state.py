@@ -125,6 +125,24 @@ def test_the_state_of_a_half_precision_block_stays_float32_when_it_is_loaded(kin
     assert bits(again) == bits(model)
 
 
+@pytest.mark.parametrize("lately", [False, True])
+def test_a_row_goes_on_from_its_own_step_count_however_high(lately):
+    emb = rt.Embedding(N, 1, train=TRAIN)
+    optimizer = rt.optim.Adagrad(emb.parameters(), lr=0.1, lr_decay=0.5)
+    if lately:  # it has known lower counts before
+        train(emb, optimizer, [[0], [3]])
+    state = {
+        "step": torch.tensor([0, 10, 1000, 100_000], dtype=torch.int32),
+        "total": torch.ones(K, 1),
+    }
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": {0: state}, "param_groups": groups})
+    before = emb.block.detach().clone()
+    train(emb, optimizer, [TRAIN])
+    slowed = 0.1 / (1 + 0.5 * state["step"])[:, None]
+    torch.testing.assert_close(before - emb.block.detach(), slowed / 2**0.5, rtol=1e-3, atol=1e-7)
+
+
 def test_a_loaded_state_is_a_copy_of_what_was_given():
     model = new_model()
     optimizer = OPTIMIZERS["adam"](model.parameters())

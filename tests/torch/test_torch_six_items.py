@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from rowtune import engines, six_items
+from rowtune.cli.app import app
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
-@pytest.mark.parametrize(("dim", "seed"), [(2, 0), (2, 1), (3, 2), (3, 3)])
+@pytest.mark.parametrize(("dim", "seed"), [(2, 0), (2, 1), (3, 2)])
 def test_the_trajectory_is_that_of_the_numpy_engine(dim, seed):
     problem = six_items.Problem.draw(dim, 2000, seed)
     ours, reference = (engines.run_six_items(problem, name) for name in ("torch", "numpy"))
@@ -60,18 +62,17 @@ def rowtune(tmp_path):
 
 
 def test_on_the_command_line_both_engines_print_the_same_run(rowtune):
-    found = {}
-    for name in ("torch", "numpy"):
-        done = rowtune("-W", "error", "-m", "rowtune", "six-items", "--engine", name, "--dim", 3,
-                       "--steps", 700, "--seed", 7, "--json", "-")  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found[name] = json.loads(done.stdout)
-        assert f"{name}, 3-D, 700 steps" in done.stderr
-    assert found["torch"]["engine"] == "torch"
-    assert found["torch"].keys() == found["numpy"].keys()
-    for fact in ("trajectory", "norms", "final_loss"):
-        np.testing.assert_allclose(found["torch"][fact], found["numpy"][fact], rtol=0, atol=1e-9)
-    assert (found["torch"]["steps"], found["torch"]["dim"]) == (700, 3)
+    arguments = ["six-items", "--dim", "3", "--steps", "700", "--seed", "7", "--json", "-"]
+    done = rowtune("-W", "error", "-m", "rowtune", *arguments, "--engine", "torch")
+    assert done.returncode == 0, done.stderr
+    assert "torch, 3-D, 700 steps" in done.stderr
+    ours = json.loads(done.stdout)
+    reference = json.loads(CliRunner().invoke(app, [*arguments, "--engine", "numpy"]).stdout)
+    assert (ours.pop("engine"), reference.pop("engine")) == ("torch", "numpy")
+    assert ours.keys() == reference.keys()
+    for fact, value in reference.items():
+        np.testing.assert_allclose(ours[fact], value, rtol=0, atol=1e-9, err_msg=fact)
+    assert (ours["steps"], ours["dim"]) == (700, 3)
 
 
 WITHOUT_TORCH = """

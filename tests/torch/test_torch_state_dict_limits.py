@@ -194,12 +194,13 @@ def test_a_module_of_which_a_checkpoint_knows_nothing_stays_as_it_is(weights):
 
 def test_every_error_of_a_model_is_told_at_once(weights):
     model = pair(rt.Embedding(N, D, train=[1, 3]), rt.Embedding(N, D))
-    model["head"] = nn.Linear(D, 2)
+    model["head"], model["last"] = nn.Linear(D, 2), rt.Embedding(N, D, train=[2])
     wrong = pair(trained(weights[:-1], [1, 3]), trained(weights[:, :4], "all"))
     wrong["head"] = nn.Linear(D, 3)
     with pytest.raises(RuntimeError) as caught:
         model.load_state_dict(wrong.state_dict())
-    for words in ("size mismatch for one.base", "size mismatch for other.weight", "head.weight"):
+    for words in ("size mismatch for one.base", "size mismatch for other.weight", "head.weight",
+                  'Missing key(s) in state_dict: "last.block"'):  # fmt: skip
         assert words in str(caught.value)
     assert str(caught.value).count("one.") == 1
 
@@ -296,6 +297,19 @@ def test_rows_without_their_base_cannot_be_divided_anew(weights, train):
     with pytest.raises(RuntimeError, match="no base to divide anew; save it with save_base = True"):
         module.load_state_dict(state)
     assert bits(module.weight) == before
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_nor_go_into_other_columns(weights, known):
+    one = trained(weights, [1, 3], columns=[0, 2])
+    one.save_base = False
+    state = one.state_dict()
+    if not known:
+        del state["base_fingerprint"]
+    module = rt.Embedding.from_pretrained(weights, train=[1, 3], columns=[1, 2])
+    with pytest.raises(RuntimeError, match="columns"):
+        module.load_state_dict(state, strict=known)
+    assert bits(module.weight) == bits(weights)
 
 
 def test_where_all_rows_train_there_is_no_base_to_leave_out(weights):

@@ -64,8 +64,10 @@ def test_dense_parameters_get_torchs_own_result_bit_for_bit(name, more):
         model(torch.tensor(ids, dtype=torch.int64)).backward()
         for twin, parameter in zip(twins, model.dense_parameters(), strict=True):
             twin.grad = parameter.grad.clone()
-        optimizer.step()
-        plain.step()
+        for either in (optimizer, plain):
+            either.step()
+            either.param_groups[0]["lr"] *= 0.7  # as a schedule does
+            either.param_groups[0]["weight_decay"] += 0.1
     for twin, parameter in zip(twins, model.dense_parameters(), strict=True):
         assert bits(parameter) == bits(twin)
         for key, value in plain.state[twin].items():

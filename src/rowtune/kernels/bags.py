@@ -100,25 +100,20 @@ def _add(row: Any, weight: Any, total: Any) -> None:
 def spread_over_positions(
     grads: NDArray[Any],
     ids: NDArray[Any],
-    slots: NDArray[np.int32],
     bounds: NDArray[np.int64],
     weights: NDArray[Any],
     padding: int,
     mean: bool,
-    starts: NDArray[np.int64],
     out: NDArray[Any],
 ) -> None:
-    """``out`` = gradients of the trainable positions in order, from those of the bags (b, D).
-
-    ``starts[b]`` is how many trainable positions there are before bag b.
-    """
+    """``out`` (n, D) = the gradients of the positions, from those of the bags (b, D)."""
     bags = len(bounds) - 1
     bags_per_chunk = _bags_per_chunk(len(out), bags, out[:1].nbytes)
 
     def work(chunk: int) -> None:
         begin = chunk * bags_per_chunk
         end = min(begin + bags_per_chunk, bags)
-        _spread(grads, ids, slots, bounds, weights, padding, mean, starts, out, begin, end)
+        _spread(grads, ids, bounds, weights, padding, mean, out, begin, end)
 
     for_each_chunk(work, -(-bags // bags_per_chunk))
 
@@ -127,12 +122,10 @@ def spread_over_positions(
 def _spread(
     grads: Any,
     ids: Any,
-    slots: Any,
     bounds: Any,
     weights: Any,
     padding: int,
     mean: bool,
-    starts: Any,
     out: Any,
     begin: int,
     end: int,
@@ -143,27 +136,20 @@ def _spread(
             counted += ids[p] != padding
         share = out.dtype.type(counted if mean and counted > 1 else 1)
         grad = grads[b]
-        place = starts[b]
         for p in range(bounds[b], bounds[b + 1]):
-            if slots[p] < 0:
-                continue
             weight = weights[p] if weights.shape[0] else out.dtype.type(1)
             for j in range(out.shape[1]):
-                out[place, j] = weight * grad[j] / share
-            place += 1
+                out[p, j] = weight * grad[j] / share
 
 
 @numba.njit(nogil=True)
-def trainable_before(slots: Any, bounds: Any) -> Any:
-    """For each bag, and for the end, how many trainable positions there are before it."""
-    starts = np.empty(bounds.shape[0], np.int64)
-    total = 0
+def bag_of(bounds: Any, positions: int) -> Any:
+    """The bag (n,) of each position."""
+    bags = np.empty(positions, np.int64)
     for b in range(bounds.shape[0] - 1):
-        starts[b] = total
         for p in range(bounds[b], bounds[b + 1]):
-            total += slots[p] >= 0
-    starts[-1] = total
-    return starts
+            bags[p] = b
+    return bags
 
 
 @numba.njit(nogil=True)

@@ -33,6 +33,26 @@ def group(slots: NDArray[np.int32]) -> Groups:
     return Groups(unique, starts, order, longest)
 
 
+def group_unique(slots: NDArray[np.int32]) -> Groups:
+    """The same where slots ascend and none comes twice: nothing to sort."""
+    unique, order = _keep_trainable(slots)
+    starts = np.arange(len(unique) + 1)
+    return Groups(unique, starts, order, min(1, len(unique)))
+
+
+@numba.njit(nogil=True)
+def _keep_trainable(slots: Any) -> Any:
+    unique = np.empty(slots.shape[0], np.int32)
+    order = np.empty(slots.shape[0], np.int64)
+    kept = 0
+    for position in range(slots.shape[0]):
+        if slots[position] >= 0:
+            unique[kept] = slots[position]
+            order[kept] = position
+            kept += 1
+    return unique[:kept], order[:kept]
+
+
 @numba.njit(nogil=True)
 def _drop_frozen(slots: Any) -> Any:
     keys = np.empty(slots.shape[0], np.int32)

@@ -19,12 +19,10 @@ from rowtune.kernels.threads import for_each_chunk
 _BYTES_PER_CHUNK = 1 << 20
 
 
-def sum_groups(groups: Groups, grads: NDArray[Any]) -> NDArray[Any]:
-    """Array of u x D: for each touched slot, the sum of its positions' gradients."""
-    sums = np.empty((len(groups.unique), grads.shape[1]), grads.dtype)
+def sum_groups(groups: Groups, grads: NDArray[Any], out: NDArray[Any]) -> None:
+    """``out`` (u x D): for each touched slot, the sum of its positions' gradients."""
     places = np.arange(len(groups.unique), dtype=np.int32)
-    _fill(sums, places, groups, grads)
-    return sums
+    _fill(out, places, groups, grads)
 
 
 def sum_into_rows(groups: Groups, grads: NDArray[Any], out: NDArray[Any]) -> None:
@@ -36,11 +34,23 @@ def sum_into_rows(groups: Groups, grads: NDArray[Any], out: NDArray[Any]) -> Non
 
 
 @numba.njit(nogil=True)
-def mark(slots: Any, marks: Any) -> None:
-    """Set ``marks`` (k,) to 1 at the slots (n,) that are not -1."""
+def mark(slots: Any, stamp: int, marks: Any) -> None:
+    """Set ``marks`` (k,) to ``stamp`` at the slots (n,) that are not -1."""
     for slot in slots:
         if slot >= 0:
-            marks[slot] = 1
+            marks[slot] = stamp
+
+
+@numba.njit(nogil=True)
+def any_nonzero(rows: Any) -> Any:
+    """Whether a matrix holds anything but zeros; it looks no further than the first such row."""
+    for i in range(rows.shape[0]):
+        found = 0
+        for j in range(rows.shape[1]):
+            found += rows[i, j] != 0
+        if found:
+            return True
+    return False
 
 
 def _fill(
@@ -104,46 +114,7 @@ def _zero(rows: Any, begin: int, end: int) -> None:
             rows[i, j] = 0
 
 
-def trainable_positions(slots: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Positions of a batch whose slot is not -1, in order."""
-    positions: NDArray[np.int64] = _trainable(slots)
-    return positions
-
-
-@numba.njit(nogil=True)
-def _trainable(slots: Any) -> Any:
-    kept = 0
-    for slot in slots:
-        kept += slot >= 0
-    positions = np.empty(kept, np.int64)
-    kept = 0
-    for i in range(slots.shape[0]):
-        if slots[i] >= 0:
-            positions[kept] = i
-            kept += 1
-    return positions
-
-
-def pick_rows(rows: NDArray[Any], positions: NDArray[np.int64], picked: NDArray[Any]) -> None:
-    """``picked`` = ``rows[positions]``, on as many threads as the kernels use."""
-    rows_per_chunk = max(1, _BYTES_PER_CHUNK // max(1, picked[:1].nbytes))
-
-    def work(chunk: int) -> None:
-        begin = chunk * rows_per_chunk
-        _pick(rows, positions, picked, begin, min(begin + rows_per_chunk, len(picked)))
-
-    for_each_chunk(work, -(-len(picked) // rows_per_chunk))
-
-
-@numba.njit(nogil=True)
-def _pick(rows: Any, positions: Any, picked: Any, begin: int, end: int) -> None:
-    for i in range(begin, end):
-        row = rows[positions[i]]
-        for j in range(picked.shape[1]):
-            picked[i, j] = row[j]
-
-
-def rows_to_move(grads: NDArray[Any], marks: NDArray[np.uint8] | None) -> NDArray[np.int32]:
+def rows_to_move(grads: NDArray[Any], marks: NDArray[np.bool_] | None) -> NDArray[np.int32]:
     """Slots (k,) of a gradient by row (k x D): its own where a row is marked or not zero, else -1.
 
     A row without a mark is looked at, because it can have a gradient from elsewhere: a tied head,
@@ -151,7 +122,7 @@ def rows_to_move(grads: NDArray[Any], marks: NDArray[np.uint8] | None) -> NDArra
     """
     slots = np.empty(len(grads), np.int32)
     if marks is None:
-        marks = np.zeros(len(grads), np.uint8)
+        marks = np.zeros(len(grads), np.bool_)
     rows_per_chunk = max(1, _BYTES_PER_CHUNK // max(1, grads[:1].nbytes))
 
     def work(chunk: int) -> None:
@@ -165,7 +136,7 @@ def rows_to_move(grads: NDArray[Any], marks: NDArray[np.uint8] | None) -> NDArra
 @numba.njit(nogil=True)
 def _choose(grads: Any, marks: Any, slots: Any, begin: int, end: int) -> None:
     for i in range(begin, end):
-        moves = marks[i] != 0
+        moves = marks[i]
         if not moves:
             found = 0
             for j in range(grads.shape[1]):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rowtune.finite import refuse_non_finite
 from rowtune.kernels.fused import kernel_of
-from rowtune.kernels.grouping import Groups, group
+from rowtune.kernels.grouping import Groups, group, group_unique
 from rowtune.kernels.sums import SEGMENT, all_finite, sum_long_groups
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.rules import Rule
@@ -66,7 +66,7 @@ def move_groups(
         else grads[:0]
     )
     kernel = kernel_of(rule, decay)
-    edges = _chunk_edges(groups, (1 + len(state)) * block[:1].nbytes, grads[:1].nbytes)
+    edges = _chunk_edges(groups, sum(a[:1].nbytes for a in (block, *state)), grads[:1].nbytes)
 
     def work(chunk: int) -> None:
         kernel(
@@ -77,24 +77,29 @@ def move_groups(
     for_each_chunk(work, len(edges) - 1)
 
 
-def check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool) -> Groups:
+def check_and_group(
+    slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool, unique: bool = False
+) -> Groups:
     """Group a batch by slot, and look for NaN at the same time: one is serial, the other is not.
 
     Parameters
     ----------
     slots : int32 array of n, -1 where frozen
     grads : array of n x D in the state's dtype, C-contiguous
+    unique : bool
+        The slots that are not -1 ascend, and none comes twice.
 
     Raises
     ------
     NonFiniteError
         NaN or infinity in a trainable row's gradient, or a sum over duplicates that overflows.
     """
-    most = grads.dtype.type(len(slots))
+    sort = group_unique if unique else group
+    most = grads.dtype.type(1 if unique else len(slots))
     if grads.nbytes < _BYTES_PER_CHECK // 2:  # waking a thread would take longer than the check
         if check_finite and not all_finite(slots, grads, 0, len(slots), most):
             refuse_non_finite(slots, grads)
-        return group(slots)
+        return sort(slots)
     groups: list[Groups] = []
     rows_per_chunk = max(1, _BYTES_PER_CHECK // grads[:1].nbytes)
     checks = -(-len(slots) // rows_per_chunk) if check_finite else 0
@@ -102,7 +107,7 @@ def check_and_group(slots: NDArray[np.int32], grads: NDArray[Any], check_finite:
 
     def work(chunk: int) -> None:
         if chunk == 0:
-            groups.append(group(slots))
+            groups.append(sort(slots))
         else:
             begin = (chunk - 1) * rows_per_chunk
             end = min(begin + rows_per_chunk, len(slots))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,30 +24,50 @@ class AssembledWeight(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if _writes(name) and args and isinstance(args[0], AssembledWeight):
+        if _writes(getattr(func, "__name__", ""), args, kwargs):
             raise FrozenRowError(
                 "weight is assembled anew at every access, and writing to it changes nothing; "
                 "write the trainable rows: embedding.block.data[...]"
             )
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **kwargs)
-        return _guarded(result, args)
+        if not args or not isinstance(args[0], AssembledWeight):
+            return result
+        memory = _memory_of(args[0])
+        if isinstance(result, Iterator):  # a loop over the rows
+            return iter([_guarded(part, memory) for part in result])
+        return _guarded(result, memory)
 
 
-def _writes(name: str) -> bool:
-    in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
-    return in_place or name in {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
+# Of functions that end in an underscore, those that write nothing.
+_HARMLESS = {"requires_grad_", "retain_grad_", "share_memory_"}
+_WRITE = {"__setitem__", "__set__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__"}
 
 
-def _guarded(result: Any, args: Any) -> Any:
+def _writes(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether a call of a function by that name would write into an assembled weight."""
+    out = kwargs.get("out")
+    outs = out if isinstance(out, (tuple, list)) else [out]
+    if any(isinstance(o, AssembledWeight) for o in outs):
+        return True
+    in_place = name.endswith("_") and not name.endswith("__") and name not in _HARMLESS
+    # Functions such as torch.nn.init's give their tensor by name.
+    target = args[0] if args else next(iter(kwargs.values()), None)
+    return (in_place or name in _WRITE) and isinstance(target, AssembledWeight)
+
+
+def _memory_of(tensor: Tensor) -> int:
+    with torch._C.DisableTorchFunctionSubclass():
+        return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
+
+
+def _guarded(result: Any, memory: int) -> Any:
     """A result that shares the matrix's memory refuses writes too."""
-    if not args or not isinstance(args[0], AssembledWeight):
-        return result
+    if isinstance(result, (tuple, list)) and not hasattr(result, "_fields"):
+        return type(result)(_guarded(part, memory) for part in result)
     if isinstance(result, Tensor) and not isinstance(result, AssembledWeight):
         with torch._C.DisableTorchFunctionSubclass():
-            mine = args[0].untyped_storage().data_ptr()
-            shares = result.layout == torch.strided and result.untyped_storage().data_ptr() == mine
+            shares = _memory_of(result) == memory
             return result.as_subclass(AssembledWeight) if shares else result
     if type(result).__module__ == "numpy" and hasattr(result, "flags"):
         result.flags.writeable = False

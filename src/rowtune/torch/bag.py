@@ -12,7 +12,7 @@ from rowtune.errors import ShapeError
 from rowtune.rows import Choice
 from rowtune.torch import bag_ops, cpu
 from rowtune.torch.assembled import matrix
-from rowtune.torch.checks import as_ids, as_weight, padding_row
+from rowtune.torch.checks import as_ids, as_weight, check_shape, padding_row
 from rowtune.torch.init import Init
 from rowtune.torch.row_module import RowModule
 
@@ -44,7 +44,9 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
         columns: Choice | None = None,
     ) -> None:
         weight = _weight
-        if weight is None:
+        if weight is not None:
+            check_shape(weight, num_embeddings, embedding_dim)
+        else:
             weight = torch.empty(
                 num_embeddings, embedding_dim, device=device, dtype=dtype
             ).normal_()

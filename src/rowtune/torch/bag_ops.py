@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from rowtune.errors import ShapeError
-from rowtune.kernels import bags, scatter
+from rowtune.kernels import bags
+from rowtune.kernels.grouping import group
 from rowtune.torch import cpu, memory, ops
 from rowtune.torch.views import as_array
 
@@ -72,41 +73,41 @@ def _(block: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
 
 
 @torch.library.custom_op(
-    "rowtune::spread_bags",
-    mutates_args=(),
-    schema="(Tensor grads, Tensor slots, Tensor ids, Tensor bounds, Tensor? weights, int num_rows,"
-    " int padding, bool mean, bool sparse) -> Tensor",
+    "rowtune::bag_gradient",
+    mutates_args=("pending",),
+    schema="(Tensor grads, Tensor slots, Tensor ids, Tensor bounds, Tensor? weights,"
+    " Tensor(a!) pending, int num_rows, int padding, bool mean, bool sparse) -> Tensor",
 )
-def spread_bags(
+def bag_gradient(
     grads: Tensor, slots: Tensor, ids: Tensor, bounds: Tensor, weights: Tensor | None,
-    num_rows: int, padding: int, mean: bool, sparse: bool,
+    pending: Tensor, num_rows: int, padding: int, mean: bool, sparse: bool,
 ) -> Tensor:  # fmt: skip
     """The gradient (num_rows, D) of the block, from those of the bags: row-sparse or dense."""
-    where, which = as_array(bounds), as_array(slots)
-    starts = bags.trainable_before(which, where)
-    given = as_array(grads)
-    by_position = memory.empty((int(starts[-1]), given.shape[1]), given.dtype)
-    no_weights = given.reshape(-1)[:0]
-    bags.spread_over_positions(
-        given, as_array(ids), which, where, no_weights if weights is None else as_array(weights),
-        padding, mean, starts, by_position,
-    )  # fmt: skip
-    touched = slots
-    if len(by_position) < len(slots):
-        touched = torch.from_numpy(which[scatter.trainable_positions(which)])
-    values = torch.from_numpy(by_position)
+    ops.mark(slots, pending, num_rows)
+    groups, rows = group(as_array(slots)), as_array(grads)
+    if weights is None and not mean:
+        # A position's gradient is its bag's, and need not be written out.
+        groups = groups._replace(order=bags.bag_of(as_array(bounds), len(slots))[groups.order])
+    else:
+        by_position = memory.empty((len(slots), rows.shape[1]), rows.dtype)
+        bags.spread_over_positions(
+            rows, as_array(ids), as_array(bounds),
+            rows.reshape(-1)[:0] if weights is None else as_array(weights), padding, mean,
+            by_position,
+        )  # fmt: skip
+        rows = by_position
     if sparse:
-        return ops.by_row(touched.to(torch.int64), values, num_rows)
-    return cpu.sum_into_rows(values, touched, num_rows)
+        return ops.sparse_rows(*cpu.by_row(groups, rows), num_rows)
+    return cpu.dense(groups, rows, num_rows)
 
 
-@spread_bags.register_fake
+@bag_gradient.register_fake
 def _(grads: Tensor, slots: Tensor, *arguments: Any) -> Tensor:
-    num_rows, sparse = arguments[3], arguments[6]
+    num_rows, sparse = arguments[4], arguments[7]
     if not sparse:
         return grads.new_empty(num_rows, grads.shape[1])
     values = grads.new_empty(len(slots), grads.shape[1])
-    return ops.by_row(slots.new_empty(len(slots), dtype=torch.int64), values, num_rows)
+    return ops.sparse_rows(slots.new_empty(len(slots), dtype=torch.int64), values, num_rows)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -120,14 +121,12 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 
 def _backward(ctx: Any, grads: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     slots, ids, bounds, weights = ctx.saved_tensors
-    grad = spread_bags(
-        grads.contiguous(), slots, ids, bounds, weights, ctx.num_rows, ctx.padding, ctx.mean,
-        ctx.sparse,
-    )  # fmt: skip
-    if not ctx.sparse and len(ctx.pending) == ctx.num_rows:
-        ops.mark(slots, ctx.pending)
-    return grad, *[None] * 11
+    with torch.no_grad():
+        grad = bag_gradient(
+            grads.contiguous(), slots, ids, bounds, weights, ctx.pending, ctx.num_rows,
+            ctx.padding, ctx.mean, ctx.sparse,
+        )  # fmt: skip
+    return ops.once_differentiable(grad, grads), *[None] * 11
 
 
 sum_bags.register_autograd(_backward, setup_context=_remember)
-spread_bags.register_autograd(ops.no_second_derivative)

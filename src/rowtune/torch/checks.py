@@ -57,6 +57,15 @@ def as_ids(ids: Any) -> Tensor:
     return ids.long()
 
 
+def check_shape(weight: Tensor, num_rows: int, width: int) -> None:
+    """Raise `ShapeError` where a weight has not the shape that was said beside it."""
+    if weight.shape != (num_rows, width):
+        raise ShapeError(
+            f"_weight has shape {tuple(weight.shape)}; expected ({num_rows}, {width}), "
+            "num_embeddings x embedding_dim"
+        )
+
+
 def padding_row(padding_idx: int | None, num_rows: int) -> int | None:
     """The padding id, counted from the front.
 

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from rowtune.kernels.grouping import group
-from rowtune.kernels.scatter import sum_groups
-from rowtune.torch import verbs
-from rowtune.torch.views import as_array
+from rowtune.torch.ops import on, sparse_rows
 
 
 @torch.no_grad()
@@ -59,16 +56,12 @@ def clip_grad_norm_(
 
 
 def summed(grad: Tensor) -> Tensor:
-    """A row-sparse gradient with one entry a row: `Tensor.coalesce`, several times faster."""
+    """A row-sparse gradient with one entry a row, in memory of its own: it may be changed in place.
+
+    The values of a plain embedding's gradient can be those of another's, too.
+    """
     if grad.is_coalesced() or grad.sparse_dim() != 1:
-        return grad.coalesce()
+        return grad.coalesce().clone()
     slots, values = grad._indices()[0], grad._values()
-    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
-        groups = group(as_array(slots.to(torch.int32)))
-        unique = torch.from_numpy(groups.unique).to(torch.int64)
-        sums = torch.from_numpy(sum_groups(groups, as_array(values)))
-    else:
-        unique, sums = verbs.sum_duplicates(slots, values)
-    return torch.sparse_coo_tensor(
-        unique[None], sums, grad.shape, is_coalesced=True, check_invariants=False
-    )
+    unique, sums = on(values.device).sum_by_row(values, slots.to(torch.int32))
+    return sparse_rows(unique, sums, len(grad))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rowtune.kernels import gather, scatter
-from rowtune.kernels.grouping import group
+from rowtune.kernels.grouping import Groups, group
 from rowtune.torch import memory, plain
 from rowtune.torch.views import as_array, as_bits, empty_bits
 
@@ -80,26 +79,33 @@ def sum_into_rows(
     """Gradient (num_rows, D) of the block: positions (n, D) summed by slot."""
     if grads.dtype not in _SUMMED or by_frequency:
         return plain.sum_into_rows(grads, slots, num_rows, by_frequency)
-    groups = group(as_array(slots))
-    out = memory.empty((num_rows, grads.shape[1]), as_array(grads).dtype)
-    scatter.sum_into_rows(groups, as_array(grads), out)
+    return dense(group(as_array(slots)), as_array(grads), num_rows)
+
+
+def sum_by_row(grads: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    """Touched slots (u,) int64, ascending, and the sums (u, D) of their gradients (n, D)."""
+    if grads.dtype not in _SUMMED:
+        return plain.sum_by_row(grads, slots)
+    return by_row(group(as_array(slots)), as_array(grads))
+
+
+def dense(groups: Groups, grads: NDArray[Any], num_rows: int) -> Tensor:
+    """The sums of the groups in a gradient of all rows."""
+    out = memory.empty((num_rows, grads.shape[1]), grads.dtype)
+    scatter.sum_into_rows(groups, grads, out)
     return torch.from_numpy(out)
 
 
-def mark(slots: Tensor, pending: Tensor) -> None:
-    """Set ``pending`` (k,) to 1 at the slots (n,) that are not -1."""
-    scatter.mark(as_array(slots), as_array(pending))
+def by_row(groups: Groups, grads: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    """Touched slots and the sums of their groups."""
+    unique = torch.from_numpy(groups.unique).to(torch.int64)
+    if not len(unique):  # torch resizes a sparse gradient of no rows when it is added to
+        return unique, torch.empty((0, grads.shape[1]), dtype=torch.from_numpy(grads[:0]).dtype)
+    out = memory.empty((len(unique), grads.shape[1]), grads.dtype)
+    scatter.sum_groups(groups, grads, out)
+    return unique, torch.from_numpy(out)
 
 
-def by_position(grads: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
-    """Slots (m,) int64 and gradients (m, D) of the trainable positions, duplicates as they are.
-
-    Where every position is trainable, the gradients are those that came: no copy.
-    """
-    positions = scatter.trainable_positions(as_array(slots))
-    if len(positions) == len(slots):
-        return slots.to(torch.int64), grads
-    touched = as_array(slots)[positions].astype(np.int64)
-    picked, bits = empty_bits((len(positions), grads.shape[1]), grads.dtype)
-    scatter.pick_rows(as_bits(grads), positions, bits)
-    return torch.from_numpy(touched), picked
+def mark(slots: Tensor, stamp: int, pending: Tensor) -> None:
+    """Set ``pending`` (k,) to ``stamp`` at the slots (n,) that are not -1."""
+    scatter.mark(as_array(slots), stamp, as_array(pending))

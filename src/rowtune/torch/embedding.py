@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rowtune.rows import Choice
 from rowtune.torch.assembled import matrix
-from rowtune.torch.checks import as_weight, padding_row
+from rowtune.torch.checks import as_weight, check_shape, padding_row
 from rowtune.torch.init import Init
 from rowtune.torch.row_module import RowModule
 
@@ -73,7 +73,9 @@ class Embedding(RowModule, nn.Embedding):  # type: ignore[override]
         columns: Choice | None = None,
     ) -> None:
         weight = _weight
-        if weight is None:
+        if weight is not None:
+            check_shape(weight, num_embeddings, embedding_dim)
+        else:
             weight = torch.empty(
                 num_embeddings, embedding_dim, device=device, dtype=dtype
             ).normal_()

@@ -12,6 +12,13 @@ import torch
 from torch import Tensor
 
 from rowtune.torch import cpu, plain
+from rowtune.torch.parameter import stamp
+
+
+def on(device: torch.device) -> Any:
+    """The room whose functions work there: `cpu` or `plain`."""
+    return cpu if device.type == "cpu" else plain
+
 
 _LOOKUP = (
     "(Tensor block, Tensor? base, Tensor? added, Tensor? columns, Tensor? slot_map, "
@@ -42,9 +49,8 @@ def lookup(
     base : (b, D) of any float dtype; None where no row is frozen
     added : (g, D), rows b to b + g, for their frozen columns
     slot_map : int32 (num_rows,), or None: then ``trainable`` int64 (k,) is searched, or all train
-    pending : uint8 (k,), in which the backward pass marks the slots of a dense gradient; empty
-        where nobody asks
-    sparse : whether the gradient is a COO tensor, duplicates as they are
+    pending : int32 (k,), in which the backward pass marks its slots; empty where nobody asks
+    sparse : whether the gradient is a sparse tensor of the touched rows
     by_frequency : whether a dense gradient is divided by how often a row was looked up
 
     Raises
@@ -52,10 +58,9 @@ def lookup(
     IdError
         An id that is negative or not below ``num_rows``.
     """
-    on = cpu if block.device.type == "cpu" else plain
     flat = ids.reshape(-1)
-    slots = on.slots_of(flat, num_rows, slot_map, trainable)
-    rows = on.take_rows(block, base, added, columns, flat, slots)
+    slots = on(block.device).slots_of(flat, num_rows, slot_map, trainable)
+    rows = on(block.device).take_rows(block, base, added, columns, flat, slots)
     return rows.view(*ids.shape, rows.shape[1]), slots
 
 
@@ -66,61 +71,86 @@ def _(block: Tensor, base: Tensor | None, *arguments: Any) -> tuple[Tensor, Tens
     return block.new_empty(*ids.shape, width), ids.new_empty(ids.numel(), dtype=torch.int32)
 
 
+# Both mark the slots in ``pending``, and torch takes no derivative of an operator that changes one
+# of its arguments; `once_differentiable` says so to those who ask for it.
 @torch.library.custom_op(
-    "rowtune::sum_into_rows",
-    mutates_args=(),
-    schema="(Tensor grads, Tensor slots, int num_rows, bool by_frequency) -> Tensor",
+    "rowtune::dense_gradient",
+    mutates_args=("pending",),
+    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows, bool by_frequency)"
+    " -> Tensor",
 )
-def sum_into_rows(grads: Tensor, slots: Tensor, num_rows: int, by_frequency: bool) -> Tensor:
-    """The dense gradient (num_rows, C) of the block, from those of the positions (n, C)."""
-    on = cpu if grads.device.type == "cpu" else plain
-    summed: Tensor = on.sum_into_rows(grads, slots, num_rows, by_frequency)
-    return summed
+def dense_gradient(
+    grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int, by_frequency: bool
+) -> Tensor:
+    """The gradient (num_rows, C) of the block, from those of the positions (n, C)."""
+    mark(slots, pending, num_rows)
+    made: Tensor = on(grads.device).sum_into_rows(grads, slots, num_rows, by_frequency)
+    return made
 
 
-@sum_into_rows.register_fake
-def _(grads: Tensor, slots: Tensor, num_rows: int, by_frequency: bool) -> Tensor:  # noqa: ARG001
+@dense_gradient.register_fake
+def _(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int, by_frequency: bool) -> Tensor:  # noqa: ARG001
     return grads.new_empty(num_rows, grads.shape[1])
 
 
 @torch.library.custom_op(
-    "rowtune::mark", mutates_args=("pending",), schema="(Tensor slots, Tensor(a!) pending) -> ()"
+    "rowtune::row_gradient",
+    mutates_args=("pending",),
+    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows) -> Tensor",
 )
-def mark(slots: Tensor, pending: Tensor) -> None:
-    """Set ``pending`` (k,) to 1 at the slots (n,) that are not -1."""
-    on = cpu if slots.device.type == "cpu" else plain
-    on.mark(slots, pending)
+def row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:
+    """The same as a sparse tensor of the touched rows, coalesced.
+
+    torch's own embedding leaves the positions as they are, in the very memory of the gradient that
+    came. Two of them that are added share it, and unscaling or clipping in place then counts twice.
+    """
+    mark(slots, pending, num_rows)
+    unique, sums = on(grads.device).sum_by_row(grads, slots)
+    return sparse_rows(unique, sums, num_rows)
 
 
-@mark.register_fake
-def _(slots: Tensor, pending: Tensor) -> None:  # noqa: ARG001
-    return None
+@row_gradient.register_fake
+def _(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:  # noqa: ARG001
+    # As if no slot came twice; nothing that torch traces depends on how many do.
+    unique = slots.new_empty(len(slots), dtype=torch.int64)
+    return sparse_rows(unique, torch.empty_like(grads), num_rows)
 
 
-@torch.library.custom_op(
-    "rowtune::gradient_by_position",
-    mutates_args=(),
-    schema="(Tensor grads, Tensor slots, int num_rows) -> Tensor",
-)
-def gradient_by_position(grads: Tensor, slots: Tensor, num_rows: int) -> Tensor:
-    """The row-sparse gradient (num_rows, C) of the block, uncoalesced: one entry a position."""
-    on = cpu if grads.device.type == "cpu" else plain
-    touched, values = on.by_position(grads, slots)
-    return by_row(touched, values, num_rows)
+def mark(slots: Tensor, pending: Tensor, num_rows: int) -> None:
+    """Mark the slots that this backward pass meets; not where nobody keeps a record."""
+    if len(pending) == num_rows:
+        on(slots.device).mark(slots, stamp(), pending)
 
 
-@gradient_by_position.register_fake
-def _(grads: Tensor, slots: Tensor, num_rows: int) -> Tensor:
-    # As if every position were trainable; nothing that torch traces depends on how many are.
-    return by_row(slots.new_empty(len(slots), dtype=torch.int64), torch.empty_like(grads), num_rows)
-
-
-def by_row(slots: Tensor, values: Tensor, num_rows: int) -> Tensor:
-    """A row-sparse matrix (num_rows, C) of the rows ``slots`` (n,), which may repeat."""
+def sparse_rows(slots: Tensor, values: Tensor, num_rows: int) -> Tensor:
+    """A row-sparse matrix (num_rows, C) of the rows ``slots`` (u,), ascending and each once."""
     # Says that the indices need no checking: torch warns where it is left open.
     return torch.sparse_coo_tensor(
-        slots[None], values, (num_rows, values.shape[1]), check_invariants=False
+        slots[None], values, (num_rows, values.shape[1]), is_coalesced=True, check_invariants=False
     )
+
+
+class _Once(torch.autograd.Function):
+    """The gradient as it is, and an error for its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, grads: Tensor) -> Tensor:  # noqa: ARG004
+        return grad.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError(
+            "the gradient of a lookup has no derivative of its own here; for second derivatives "
+            "take the rows out: rowtune.torch.subset(embedding, ids)"
+        )
+
+
+def once_differentiable(grad: Tensor, grads: Tensor) -> Tensor:
+    """``grad``, made from ``grads``; to differentiate it once more is an error that says so."""
+    if torch.is_grad_enabled() and grads.requires_grad:
+        made: Tensor = _Once.apply(grad, grads)  # type: ignore[no-untyped-call]
+        return made
+    return grad
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -134,27 +164,15 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 
 def _lookup_backward(ctx: Any, grads: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     slots, columns = ctx.saved_tensors
-    flat = grads.reshape(-1, grads.shape[-1])
-    if columns is not None:
-        flat = flat.index_select(1, columns)
-    if ctx.sparse:
-        grad = gradient_by_position(flat, slots, ctx.num_rows)
-    else:
-        grad = sum_into_rows(flat, slots, ctx.num_rows, ctx.by_frequency)
-        if len(ctx.pending) == ctx.num_rows:
-            mark(slots, ctx.pending)
-    return grad, *[None] * 10
+    with torch.no_grad():
+        flat = grads.reshape(len(slots), grads.shape[-1])
+        if columns is not None:
+            flat = flat.index_select(1, columns)
+        if ctx.sparse:
+            grad = row_gradient(flat, slots, ctx.pending, ctx.num_rows)
+        else:
+            grad = dense_gradient(flat, slots, ctx.pending, ctx.num_rows, ctx.by_frequency)
+    return once_differentiable(grad, grads), *[None] * 10
 
 
 lookup.register_autograd(_lookup_backward, setup_context=_remember)
-
-
-def no_second_derivative(ctx: Any, *grads: Any) -> Any:
-    raise NotImplementedError(
-        "the gradient of a lookup has no derivative of its own here; for second derivatives take "
-        "the rows out: rowtune.torch.subset(embedding, ids)"
-    )
-
-
-sum_into_rows.register_autograd(no_second_derivative)
-gradient_by_position.register_autograd(no_second_derivative)

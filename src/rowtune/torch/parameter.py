@@ -1,29 +1,42 @@
-"""The block as a parameter, which remembers the rows that a step has looked up."""
+"""The block as a parameter, which knows the rows that its gradient is of."""
 
 from __future__ import annotations
 
+import weakref
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rowtune.kernels.scatter import any_nonzero
+from rowtune.torch.views import as_array
+
 _RECORD = "rowtune_touched"
+
+
+def stamp() -> int:
+    """What marks a slot in this backward pass, and in no other; never 0."""
+    return int(torch._C._current_graph_task_id()) % (2**31 - 2) + 1
 
 
 class RowParameter(nn.Parameter):
     """The trainable rows of a table: k x D, one row for each slot.
 
     A dense gradient cannot tell a row that was looked up and got a zero gradient from a row that
-    was not there. So every backward pass of a lookup marks its slots in ``pending``, and when the
-    gradient has been accumulated they are hung on that very gradient: where the gradient is
-    dropped, so is the record of it.
+    was not there. So every backward pass of a lookup stamps its slots in ``pending``, and when the
+    gradient has been accumulated, they are hung on that very gradient: where the gradient is
+    dropped, so is the record of it. The stamp of a backward pass that failed, or that accumulated
+    nothing, is no later one's.
 
     Attributes
     ----------
-    pending : uint8 tensor (k,), 1 where the backward pass in progress has met a slot
+    pending : int32 tensor (k,), the last backward pass that has met each slot
     """
 
     pending: Tensor
+    _fresh: bool
+    _record: Tensor | None
 
     def __new__(cls, data: Tensor, requires_grad: bool = True) -> RowParameter:
         made: RowParameter = super().__new__(cls, data, requires_grad)
@@ -32,19 +45,25 @@ class RowParameter(nn.Parameter):
 
     def start_record(self) -> None:
         """An empty record for as many rows as there are now, on the device where they are."""
-        self.pending = torch.zeros(len(self), dtype=torch.uint8, device=self.device)
-        if not getattr(self, "_post_accumulate_grad_hooks", None) and self.requires_grad:
+        self.pending = torch.zeros(len(self), dtype=torch.int32, device=self.device)
+        self._fresh, self._record = True, None
+        if self.requires_grad and not getattr(self, "_post_accumulate_grad_hooks", None):
+            self.register_hook(partial(_before_accumulation, weakref.ref(self)))  # type: ignore[no-untyped-call]
             self.register_post_accumulate_grad_hook(_keep_record)  # type: ignore[no-untyped-call]
 
     def touched(self) -> Tensor | None:
-        """The record of the present gradient, uint8 (k,); None where it has none."""
-        return None if self.grad is None else getattr(self.grad, _RECORD, None)
+        """The rows that the present gradient is of, bool (k,); None where nobody knows."""
+        record = None if self.grad is None else getattr(self.grad, _RECORD, None)
+        if record is None or len(record[0]) != len(self) or _was_zeroed(self.grad):
+            return None
+        marks: Tensor = record[0]
+        return marks
 
     def forget(self) -> None:
-        """Drop the record, as when the gradient has been used or zeroed."""
+        """Drop the record, as when the gradient has been zeroed."""
+        self._record = None
         if self.grad is not None and hasattr(self.grad, _RECORD):
             delattr(self.grad, _RECORD)
-        self.pending.zero_()
 
     def requires_grad_(self, requires_grad: bool = True) -> RowParameter:
         """As torch's; the record begins with the first gradient that is asked for."""
@@ -63,13 +82,32 @@ class RowParameter(nn.Parameter):
         return RowParameter, (self.detach(), self.requires_grad)
 
 
+def _before_accumulation(block: weakref.ref[RowParameter], _: Tensor) -> None:
+    """Whether what comes now begins a gradient, or is added to one."""
+    parameter = block()
+    if parameter is not None:
+        parameter._fresh = parameter.grad is None or _was_zeroed(parameter.grad)
+
+
 def _keep_record(parameter: Tensor) -> None:
-    """Move what this backward pass has marked to the gradient that it has made or added to."""
+    """Hang what this backward pass has stamped on the gradient that it has made or added to."""
     assert isinstance(parameter, RowParameter)
+    record = parameter.pending == stamp()
+    if not parameter._fresh and parameter._record is not None:
+        record |= parameter._record
+    parameter._record = record
     grad = parameter.grad
-    if grad is None or grad.is_sparse:  # a row-sparse gradient is its own record
-        return
-    before = getattr(grad, _RECORD, None)
-    record = parameter.pending.clone() if before is None else before | parameter.pending
-    setattr(grad, _RECORD, record)
-    parameter.pending.zero_()
+    if grad is not None:
+        setattr(grad, _RECORD, (record, grad._version))
+
+
+def _was_zeroed(grad: Tensor | None) -> bool:
+    """Whether a gradient was set to zero in place after it was accumulated: a new beginning."""
+    record = getattr(grad, _RECORD, None)
+    if grad is None or record is None or grad._version == record[1]:
+        return False
+    if grad.is_sparse:
+        return grad._nnz() == 0
+    if grad.device.type == "cpu" and grad.dtype in (torch.float32, torch.float64):
+        return not any_nonzero(as_array(grad))
+    return not bool(grad.any())

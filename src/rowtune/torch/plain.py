@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rowtune.errors import IdError
+from rowtune.torch.verbs import sum_duplicates
 
 
 def slots_of(
@@ -79,12 +80,16 @@ def sum_into_rows(
     return sums.to(grads.dtype)
 
 
-def mark(slots: Tensor, pending: Tensor) -> None:
-    """Set ``pending`` (k,) to 1 at the slots (n,) that are not -1."""
-    pending.index_fill_(0, slots[slots >= 0].to(torch.int64), 1)
+def sum_by_row(grads: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    """Touched slots (u,) int64, ascending, and the sums (u, D) of their gradients (n, D).
+
+    Half precision is summed in float32 and rounded once.
+    """
+    wide = torch.float32 if grads.element_size() < 4 else grads.dtype
+    unique, sums = sum_duplicates(slots, grads.to(wide))
+    return unique, sums.to(grads.dtype)
 
 
-def by_position(grads: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
-    """Slots (m,) int64 and gradients (m, D) of the trainable positions, duplicates as they are."""
-    positions = (slots >= 0).nonzero().squeeze(1)
-    return slots[positions].to(torch.int64), grads.index_select(0, positions)
+def mark(slots: Tensor, stamp: int, pending: Tensor) -> None:
+    """Set ``pending`` (k,) to ``stamp`` at the slots (n,) that are not -1."""
+    pending.index_fill_(0, slots[slots >= 0].to(torch.int64), stamp)

@@ -65,6 +65,7 @@ class RowModule(nn.Module):
         """
         pad = self.padding_idx
         chosen = Rows(self.num_embeddings, as_choice(train), as_choice(columns))
+        weight = weight.detach()
         self.rows = _tidied(chosen, pad)
         self._check_flags()
         ids = torch.from_numpy(np.array(self.rows.ids)).to(weight.device)
@@ -118,7 +119,7 @@ class RowModule(nn.Module):
     def block(self) -> RowParameter:
         """The trainable rows, k x D, in the order of ``rows.ids``."""
         block: Any = self._parameters["weight" if "weight" in self._parameters else "block"]
-        return block  # type: ignore[no-any-return]
+        return block
 
     @property
     def weight(self) -> Tensor:
@@ -146,16 +147,16 @@ class RowModule(nn.Module):
         """Where a backward pass marks its slots; nowhere if the block is not a row parameter."""
         block = self.block
         pending: Tensor | None = getattr(block, "pending", None)
-        return block.new_empty(0, dtype=torch.uint8) if pending is None else pending
+        return block.new_empty(0, dtype=torch.int32) if pending is None else pending
 
     def _renorm(self, ids: Tensor, max_norm: float) -> None:
         """Shrink the rows that are looked up and longer than ``max_norm``, as torch does."""
         with torch.no_grad():
-            flat = ids.reshape(-1).long()
-            if self._slot_map is not None:  # a padding row is frozen, and left out
-                flat = self._slot_map[flat].long()
-                flat = flat[flat >= 0]
-            torch.embedding_renorm_(self.block.detach(), flat, max_norm, self.norm_type)
+            slots = ops.on(self.block.device).slots_of(
+                ids.reshape(-1), self.num_embeddings, self._slot_map, self._trainable
+            )
+            slots = slots[slots >= 0].long()  # a padding row is frozen, and left out
+            torch.embedding_renorm_(self.block.detach(), slots, max_norm, self.norm_type)
 
     def grow(self, rows_or_count: int | Tensor | Any, init: Init = "normal") -> Tensor:
         """Add trainable rows at the end; every other row, and what an optimizer knows of it, stays.
@@ -189,7 +190,12 @@ class RowModule(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RowModule:
         """The base follows to a device and keeps its dtype: its bytes are a promise."""
+        name = "weight" if self.base is None else "block"
+        mine = isinstance(self._parameters[name], RowParameter)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if mine and not isinstance(self._parameters[name], RowParameter):
+            # torch makes plain ones on the way to "meta".
+            self._parameters[name] = RowParameter(self.block.detach(), self.block.requires_grad)
         probe = fn(torch.empty(0, dtype=self.block.dtype, device=self._home()))
         if self.base is not None and self.base.device != probe.device:
             # A module that was made on "meta" gets its bytes later, from a checkpoint.
@@ -202,7 +208,7 @@ class RowModule(nn.Module):
         if self._added is not None:
             self._added = self._added.to(probe.device)
         self._place(probe.device)
-        if self.block.pending.device != probe.device:
+        if mine and self.block.pending.device != probe.device:
             self.block.start_record()
         return self
 

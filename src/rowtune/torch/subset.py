@@ -66,14 +66,16 @@ class Subset(nn.Module):
             Nothing is written then.
         """
         new = self.values if values is None else torch.as_tensor(values)
-        if new.numel() != self.values.numel():
+        if new.shape not in (self.values.shape, (self.values.numel(),)):
             raise ShapeError(
                 f"values have shape {tuple(new.shape)}; expected {tuple(self.values.shape)}"
             )
-        if not torch.isfinite(new).all():
-            raise NonFiniteError("values hold NaN or infinity; nothing was written")
         embedding = self._embedding[0]
         rows = new.detach().reshape(self.values.shape).to(embedding.block)
+        if not torch.isfinite(rows).all():
+            raise NonFiniteError(
+                f"values hold NaN, infinity, or more than {rows.dtype} can; nothing was written"
+            )
         self.values.copy_(rows)
         embedding.block[_slots(embedding, self.ids)] = rows
 
@@ -94,6 +96,8 @@ def subset(embedding: RowModule, ids: Tensor | Any) -> Subset:
         One that is out of range, or named twice.
     """
     given = torch.as_tensor(ids, device=embedding.block.device).reshape(-1)
+    if given.dtype == torch.bool:
+        raise IdError("ids are a bool mask; expected integers: mask.nonzero()")
     if given.is_floating_point() and given.numel():
         raise IdError(f"ids have dtype {given.dtype}; expected integers")
     given = given.to(torch.int64)

@@ -20,7 +20,7 @@ OPERATIONS: dict[str, Any] = {
     "sign": torch.sign,
     "maximum": lambda x, y: torch.maximum(x, torch.as_tensor(y, dtype=x.dtype, device=x.device)),
     "where": _where,
-    "row_mean": lambda x: x.mean(dim=-1, keepdim=True),
+    "row_mean": lambda x: x.sum(dim=-1, keepdim=True) / max(x.shape[-1], 1),
     "row_norm": lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True),
 }
 

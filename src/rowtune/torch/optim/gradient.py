@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, distributed
 
@@ -11,8 +13,16 @@ from rowtune.torch.parameter import RowParameter
 from rowtune.torch.views import as_array
 
 
-def slots_and_grads(parameter: Tensor) -> tuple[Tensor, Tensor]:
-    """Slots (n,), -1 where a row stays, and their gradients (n, D); one slot may come often.
+class RowGradient(NamedTuple):
+    """Gradients by slot."""
+
+    slots: Tensor  # (n,), -1 where a row stays
+    grads: Tensor  # (n, D)
+    unique: bool  # whether slots ascend and none but -1 comes twice
+
+
+def row_gradient(parameter: Tensor) -> RowGradient:
+    """The gradient of a block, whichever form it has.
 
     Touched means looked up. A row-sparse gradient says which rows those are. A dense one has the
     record of its lookups, and rows that are not zero: they have a gradient from elsewhere.
@@ -24,17 +34,17 @@ def slots_and_grads(parameter: Tensor) -> tuple[Tensor, Tensor]:
             raise ShapeError(
                 f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; expected one: rows"
             )
-        return grad._indices()[0], grad._values()
+        return RowGradient(grad._indices()[0], grad._values(), grad.is_coalesced())
     record = _record(parameter)
     if grad.device.type == "cpu" and grad.dtype in (torch.float32, torch.float64):
         marks = None if record is None else as_array(record)
         grad = grad.contiguous()
-        return torch.from_numpy(rows_to_move(as_array(grad), marks)), grad
+        return RowGradient(torch.from_numpy(rows_to_move(as_array(grad), marks)), grad, True)
     moves = (grad != 0).any(dim=1)
     if record is not None:
-        moves |= record != 0
+        moves |= record
     slots = torch.arange(len(grad), device=grad.device, dtype=torch.int32)
-    return slots.masked_fill(~moves, -1), grad
+    return RowGradient(slots.masked_fill(~moves, -1), grad, True)
 
 
 def _record(parameter: Tensor) -> Tensor | None:
@@ -48,5 +58,4 @@ def _record(parameter: Tensor) -> Tensor | None:
     in_group = distributed.is_available() and distributed.is_initialized()
     if in_group and distributed.get_world_size() > 1:
         return None
-    record = parameter.touched()
-    return record if record is not None and len(record) == len(parameter) else None
+    return parameter.touched()

@@ -81,22 +81,18 @@ class RowOptimizer(Optimizer):
             self._prepare(parameter, index, group)
             for index, group in enumerate(self.param_groups)
             for parameter in group["params"]
-            if parameter.grad is not None and _is_rows(parameter)
+            if parameter.grad is not None and self._is_rows(parameter)
         ]
         if self._dense is not None:
             self._tell_dense()
             self._dense.step()
         for move in moves:
             move()
-        self._forget_records()
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch's; a gradient that is zeroed in place forgets which rows it was of."""
         super().zero_grad(set_to_none)
-        self._forget_records()
-
-    def _forget_records(self) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
                 if isinstance(parameter, RowParameter):
@@ -105,7 +101,12 @@ class RowOptimizer(Optimizer):
     def _prepare(self, parameter: Tensor, index: int, group: dict[str, Any]) -> Move:
         tuned = self._tuned_for(index, group, parameter.dtype)
         state = self.state[parameter]
-        if not isinstance(parameter, RowParameter) and state and state[row_state.STEP].ndim == 0:
+        if not isinstance(parameter, RowParameter) and state and not _has_rows(state):
+            if state[row_state.STEP] > 0:
+                raise RuleError(
+                    "a parameter that was stepped with dense gradients has a sparse one now; "
+                    "keep to one of them, or make a new optimizer"
+                )
             state.clear()  # begun by torch's Adagrad, which could not know that rows will come
         row_state.follow(state, parameter, tuned)
         if parameter not in self._most_steps:
@@ -133,12 +134,21 @@ class RowOptimizer(Optimizer):
             tuned.set(**hyper)
         return tuned
 
+    def _is_rows(self, parameter: Tensor) -> bool:
+        """A block, or a plain parameter that has, or has had, row-sparse gradients."""
+        grad = parameter.grad
+        return (
+            isinstance(parameter, RowParameter)
+            or (grad is not None and grad.is_sparse)
+            or _has_rows(self.state.get(parameter, {}))
+        )
+
     # --- the dense parameters ------------------------------------------------------------------
 
     def _hand_over(self) -> None:
         """Give the dense parameters to torch's optimizer, on this one's state."""
         groups = [
-            {**_options(group), "params": [p for p in group["params"] if not _is_rows(p)]}
+            {**_options(group), "params": [p for p in group["params"] if not self._is_rows(p)]}
             for group in self.param_groups
         ]
         if not any(group["params"] for group in groups):
@@ -159,7 +169,7 @@ class RowOptimizer(Optimizer):
         assert self._dense is not None
         for group, handed in zip(self.param_groups, self._dense.param_groups, strict=True):
             handed.update(_options(group))
-            handed["params"] = [p for p in group["params"] if not _is_rows(p)]
+            handed["params"] = [p for p in group["params"] if not self._is_rows(p)]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's: a group with options of its own.
@@ -172,7 +182,7 @@ class RowOptimizer(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            if any(_is_rows(p) for p in group["params"]):
+            if any(self._is_rows(p) for p in group["params"]):
                 name, hyper = self.rule_of(group)
                 get(name).hyper(**{key: _number(value) for key, value in hyper.items()})
         except RuleError:
@@ -255,7 +265,7 @@ class RowOptimizer(Optimizer):
         for group, saved in zip(self.param_groups, saved_groups, strict=False):
             for parameter, key in zip(group["params"], saved["params"], strict=False):
                 state = state_dict["state"].get(key)
-                if state and _is_rows(parameter):
+                if state and self._is_rows(parameter):
                     row_state.check(state, parameter, self._rules())
                     found[parameter] = state
         return found
@@ -266,9 +276,9 @@ class RowOptimizer(Optimizer):
         self._hand_over()
 
 
-def _is_rows(parameter: Tensor) -> bool:
-    grad = parameter.grad
-    return isinstance(parameter, RowParameter) or (grad is not None and grad.is_sparse)
+def _has_rows(state: dict[str, Any]) -> bool:
+    step = state.get(row_state.STEP)
+    return isinstance(step, Tensor) and step.ndim == 1
 
 
 def _options(group: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rowtune.errors import NonFiniteError
@@ -16,7 +17,7 @@ from rowtune.rules.decay import with_decay
 from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained, step
 from rowtune.torch import verbs
-from rowtune.torch.optim.gradient import slots_and_grads
+from rowtune.torch.optim.gradient import row_gradient
 from rowtune.torch.views import as_array
 
 Move = Callable[[], None]
@@ -41,7 +42,7 @@ def prepare(
     NonFiniteError
         NaN or infinity in a touched row's gradient. Nothing has been changed then.
     """
-    slots, grads = slots_and_grads(parameter)
+    slots, grads, unique = row_gradient(parameter)
     if maximize:
         grads = -grads
     compiled = (
@@ -51,17 +52,16 @@ def prepare(
         and parameter.is_contiguous()
     )
     if compiled:
-        return _compiled(parameter, tuned, state, most_steps, slots, grads, check_finite)
+        rows = as_array(grads.contiguous())
+        groups = update.check_and_group(as_array(slots.to(torch.int32)), rows, check_finite, unique)
+        return _compiled(parameter, tuned, state, most_steps, groups, rows)
     return _plain(parameter, tuned, state, most_steps, slots, grads, check_finite)
 
 
 def _compiled(
-    parameter: Tensor, tuned: Tuned, state: dict[str, Tensor], most_steps: int, slots: Tensor,
-    grads: Tensor, check_finite: bool,
+    parameter: Tensor, tuned: Tuned, state: dict[str, Tensor], most_steps: int, groups: Groups,
+    rows: NDArray[Any],
 ) -> Move:  # fmt: skip
-    rows = as_array(grads.contiguous())
-    groups: Groups = update.check_and_group(as_array(slots.to(torch.int32)), rows, check_finite)
-
     def move() -> None:
         update.move_groups(
             tuned.rule, tuned.decay, as_array(parameter),
