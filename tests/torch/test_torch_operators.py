@@ -121,15 +121,16 @@ def test_gradients_are_the_same_both_ways(layout, dtype):
             expected = plain.sum_into_rows(grads, slots, 4, by_frequency)
             assert summed.dtype == dtype
             assert torch.equal(summed, expected)
-        for one, other in zip(
-            cpu.by_position(grads, slots), plain.by_position(grads, slots), strict=True
-        ):
-            assert one.dtype == other.dtype
-            assert torch.equal(one, other)
+        touched = sorted({slot for slot in slots.tolist() if slot >= 0})
+        expected = plain.sum_into_rows(grads, slots, 4)[touched]
         for engine in (cpu, plain):
-            marked = torch.zeros(4, dtype=torch.uint8)
-            engine.mark(slots, marked)
-            assert marked.nonzero().flatten().tolist() == sorted({s for s in slots.tolist() if s >= 0})
+            unique, sums = engine.sum_by_row(grads, slots)
+            assert (unique.dtype, unique.tolist()) == (torch.int64, touched)
+            assert sums.dtype == dtype
+            assert torch.equal(sums, expected)
+            stamps = torch.full((4,), 3, dtype=torch.int32)
+            engine.mark(slots, 8, stamps)
+            assert stamps.tolist() == [8 if slot in touched else 3 for slot in range(4)]
 
 
 def test_large_sums_are_the_same_both_ways_and_on_every_cut():
@@ -142,6 +143,11 @@ def test_large_sums_are_the_same_both_ways_and_on_every_cut():
         grads = whole(30_000, 64)
         expected = plain.sum_into_rows(grads, slots, 9000)
         assert torch.equal(cpu.sum_into_rows(grads, slots, 9000), expected)
+        touched = slots[slots >= 0].unique()
+        for engine in (cpu, plain):
+            unique, sums = engine.sum_by_row(grads, slots)
+            assert torch.equal(unique, touched)
+            assert torch.equal(sums, expected[touched])
         halves = plain.sum_into_rows(grads.half(), slots, 9000)
         assert torch.equal(cpu.sum_into_rows(grads.half(), slots, 9000), halves)
 
@@ -176,7 +182,7 @@ def lookup_arguments(ids, *, columns=False, way="map", sparse=False, by_frequenc
     block = random(rows, 2 if columns else D).requires_grad_()
     return (
         block, random(N, D, seed=1) if base else None, None, chosen, *WAYS[way],
-        torch.zeros(rows, dtype=torch.uint8), ids, N, sparse, by_frequency,
+        torch.zeros(rows, dtype=torch.int32), ids, N, sparse, by_frequency,
     )  # fmt: skip
 
 
@@ -197,43 +203,37 @@ CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor")
 def test_torch_finds_nothing_wrong_with_the_lookup(more):
     for ids in (BATCHES[0], BATCHES[2], torch.tensor(3), BATCHES[0].view(3, 3).T):
         torch.library.opcheck(ops.lookup, lookup_arguments(ids, **more), test_utils=CHECKS)
-    if "sparse" not in more:  # whose gradient torch cannot compare when it has traced it
+    if "sparse" not in more:  # torch cannot compare row-sparse gradients of a traced graph
         arguments = lookup_arguments(BATCHES[0], **more)
         torch.library.opcheck(ops.lookup, arguments, test_utils="test_aot_dispatch_dynamic")
 
 
 def test_torch_finds_nothing_wrong_with_the_gradients():
-    slots = SLOT_MAP[BATCHES[0]]
-    for grads in (whole(9, D), torch.ones(1, 1).expand(9, D), whole(D, 9).T):
-        for by_frequency in (False, True):
-            arguments = (grads, slots, len(TRAIN), by_frequency)
-            torch.library.opcheck(ops.sum_into_rows, arguments)
-        torch.library.opcheck(
-            ops.gradient_by_position, (grads, slots, len(TRAIN)), test_utils="test_schema"
-        )
-    pending = torch.zeros(len(TRAIN), dtype=torch.uint8)
-    torch.library.opcheck(ops.mark, (slots, pending), test_utils=CHECKS)
-
-
-def test_a_gradient_is_not_the_memory_of_the_one_that_came():
-    """Whoever scales one would scale the other, and torch does not allow it to operators."""
-    everyone = (whole(3, D), torch.tensor([0, 2, 2], dtype=torch.int32), len(TRAIN))
-    torch.library.opcheck(ops.gradient_by_position, everyone, test_utils=CHECKS)
+    pending = torch.zeros(len(TRAIN), dtype=torch.int32)
+    for slots in (SLOT_MAP[BATCHES[0]], torch.arange(9, dtype=torch.int32) % 4):
+        for grads in (whole(9, D), torch.ones(1, 1).expand(9, D), whole(D, 9).T):
+            for by_frequency in (False, True):
+                arguments = (grads, slots, pending, len(TRAIN), by_frequency)
+                torch.library.opcheck(ops.dense_gradient, arguments)
+            arguments = (grads, slots, pending, len(TRAIN))
+            torch.library.opcheck(ops.row_gradient, arguments, test_utils="test_schema")
 
 
 @pytest.mark.parametrize("mean", [False, True])
 @pytest.mark.parametrize("padding", [-1, 1])
 def test_torch_finds_nothing_wrong_with_the_bags(mean, padding):
     block, base = random(len(TRAIN), D).requires_grad_(), random(N, D, seed=1)
-    pending = torch.zeros(len(TRAIN), dtype=torch.uint8)
+    pending = torch.zeros(len(TRAIN), dtype=torch.int32)
     ids, bounds = BATCHES[0], torch.tensor([0, 2, 2, 9])
     for weights in (None, None if mean else random(9)):
         arguments = (block, base, *WAYS["map"], pending, ids, bounds, weights, N, padding, mean)
         torch.library.opcheck(bag_ops.sum_bags, (*arguments, False))
         torch.library.opcheck(bag_ops.sum_bags, (*arguments, True), test_utils=CHECKS)
         slots = SLOT_MAP[ids]
-        given_back = (whole(3, D), slots, ids, bounds, weights, len(TRAIN), padding, mean, False)
-        torch.library.opcheck(bag_ops.spread_bags, given_back)
+        rest = (ids, bounds, weights, pending, len(TRAIN), padding, mean)
+        torch.library.opcheck(bag_ops.bag_gradient, (whole(3, D), slots, *rest, False))
+        row_sparse = (whole(3, D), slots, *rest, True)
+        torch.library.opcheck(bag_ops.bag_gradient, row_sparse, test_utils="test_schema")
 
 
 def test_rows_added_to_a_base_of_one_row_have_columns_of_their_own():

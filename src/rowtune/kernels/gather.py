@@ -122,6 +122,7 @@ def _copy(row: Any, out: Any) -> None:
 def take_columns(
     base: NDArray[Any],
     base_step: int,
+    base_rows: int,
     added: NDArray[Any],
     block: NDArray[Any],
     columns: NDArray[np.int64],
@@ -131,11 +132,13 @@ def take_columns(
 ) -> None:
     """As `take_rows`, where a block's row holds ``columns`` only; the others are frozen.
 
-    Rows that were added after those of the base keep their frozen columns in ``added``.
+    Rows that were added after the ``base_rows`` of the base keep their frozen columns in ``added``.
     """
 
     def take(begin: int, end: int) -> None:
-        _take_columns(base, base_step, added, block, columns, ids, slots, out, begin, end)
+        _take_columns(
+            base, base_step, base_rows, added, block, columns, ids, slots, out, begin, end
+        )
 
     _in_chunks(take, out)
 
@@ -144,6 +147,7 @@ def take_columns(
 def _take_columns(
     base: Any,
     base_step: int,
+    base_rows: int,
     added: Any,
     block: Any,
     columns: Any,
@@ -154,10 +158,10 @@ def _take_columns(
     end: int,
 ) -> None:
     for i in range(begin, end):
-        if base_step == 0 or ids[i] < base.shape[0]:
+        if ids[i] < base_rows:
             _copy(base[ids[i] * base_step], out[i])
         else:
-            _copy(added[ids[i] - base.shape[0]], out[i])
+            _copy(added[ids[i] - base_rows], out[i])
         if slots[i] >= 0:
             for c in range(columns.shape[0]):
                 out[i, columns[c]] = block[slots[i], c]

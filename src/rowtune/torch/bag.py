@@ -105,8 +105,8 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
         ShapeError
             Offsets with two-dimensional ids, or none with one-dimensional ones.
         """
-        bounds = self._bounds(input, offsets)
-        ids = as_ids(input).reshape(-1)
+        input = as_ids(input)
+        bounds, ids = self._bounds(input, offsets), input.reshape(-1)
         weights = self._weights_of(per_sample_weights, input)
         fused = (
             self.mode != "max"
@@ -116,6 +116,8 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
             and cpu.can_sum(self.block, self.base)
         )
         if not fused:
+            if not torch.compiler.is_compiling():
+                bag_ops.check_bounds(bounds, ids.shape[0])
             return self._by_rows(ids, bounds, weights)
         out: Tensor
         out, _ = bag_ops.sum_bags(
@@ -131,15 +133,23 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
             bags, size = input.shape
             return torch.arange(bags + 1, device=input.device) * size
         if input.dim() == 1 and offsets is not None:
-            offsets = offsets.to(torch.int64)
+            offsets = self._checked(offsets)
             if self.include_last_offset:
                 return offsets
-            return torch.cat([offsets, offsets.new_full((1,), len(input))])
+            return torch.cat([offsets, offsets.new_full((1,), input.shape[0])])
         raise ShapeError(
             f"ids have shape {tuple(input.shape)} and offsets are "
             f"{'missing' if offsets is None else 'given'}; expected ids (bags, n) alone, or "
             "ids (n,) with offsets"
         )
+
+    def _checked(self, offsets: Tensor) -> Tensor:
+        if offsets.dim() != 1 or offsets.dtype not in (torch.int64, torch.int32):
+            raise ShapeError(
+                f"offsets have shape {tuple(offsets.shape)} and dtype {offsets.dtype}; expected "
+                "integers, where each bag begins"
+            )
+        return offsets.to(torch.int64)
 
     def _weights_of(self, per_sample_weights: Tensor | None, input: Tensor) -> Tensor | None:
         if per_sample_weights is None:
@@ -149,17 +159,22 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
                 f"per_sample_weights have shape {tuple(per_sample_weights.shape)}; expected "
                 f'{tuple(input.shape)}, as the ids have, and mode="sum" (it is {self.mode!r})'
             )
+        if per_sample_weights.dtype != self.block.dtype:
+            raise ShapeError(
+                f"per_sample_weights have dtype {per_sample_weights.dtype}; expected "
+                f"{self.block.dtype}, as the rows have"
+            )
         return per_sample_weights.reshape(-1).contiguous()
 
     def _by_rows(self, ids: Tensor, bounds: Tensor, weights: Tensor | None) -> Tensor:
         """The same from a lookup and torch's own bags: any mode, dtype and device."""
         rows = self._rows_of(ids)
         # The rows of this batch are a small table of their own, in which the n-th id is row n.
-        places = torch.arange(len(ids), device=ids.device)
+        places = torch.arange(ids.shape[0], device=ids.device)
         padding = None
         if self.padding_idx is not None:
             # Padded positions share one more row, which torch then leaves out of every bag.
-            padding = len(ids)
+            padding = ids.shape[0]
             places = places.masked_fill(ids == self.padding_idx, padding)
             rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
         return functional.embedding_bag(

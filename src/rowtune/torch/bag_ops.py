@@ -48,11 +48,8 @@ def sum_bags(
         Bounds that do not begin at 0, do not ascend, or end beyond the ids.
     """
     slots = cpu.slots_of(ids, num_rows, slot_map, trainable)
+    check_bounds(bounds, len(ids))
     where = as_array(bounds)
-    if not bags.bounds_are_right(where, len(ids)):
-        raise ShapeError(
-            f"offsets do not fit {len(ids)} ids; expected ascending ones that begin at 0"
-        )
     own = as_array(block)
     base_rows, base_step = (own, 1) if base is None else cpu.rows_and_step(base, as_array)
     out = memory.empty((len(where) - 1, block.shape[1]), own.dtype)
@@ -63,12 +60,21 @@ def sum_bags(
     return torch.from_numpy(out), slots
 
 
+def check_bounds(bounds: Tensor, positions: int) -> None:
+    """Raise `ShapeError` where bags do not begin at 0, do not ascend, or do not end at the end."""
+    if not len(bounds) or not bags.bounds_are_right(as_array(bounds.cpu()), positions):
+        raise ShapeError(
+            f"offsets do not fit {positions} ids; expected ascending ones from 0 to at most "
+            f"{positions}, the last of them {positions} with include_last_offset"
+        )
+
+
 @sum_bags.register_fake
 def _(block: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
     ids, bounds = arguments[4:6]
     return (
-        block.new_empty(len(bounds) - 1, block.shape[1]),
-        ids.new_empty(len(ids), dtype=torch.int32),
+        block.new_empty(bounds.shape[0] - 1, block.shape[1]),
+        ids.new_empty(ids.shape[0], dtype=torch.int32),
     )
 
 
@@ -106,8 +112,8 @@ def _(grads: Tensor, slots: Tensor, *arguments: Any) -> Tensor:
     num_rows, sparse = arguments[4], arguments[7]
     if not sparse:
         return grads.new_empty(num_rows, grads.shape[1])
-    values = grads.new_empty(len(slots), grads.shape[1])
-    return ops.sparse_rows(slots.new_empty(len(slots), dtype=torch.int64), values, num_rows)
+    values = grads.new_empty(slots.shape[0], grads.shape[1])
+    return ops.sparse_rows(slots.new_empty(slots.shape[0], dtype=torch.int64), values, num_rows)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -44,8 +44,17 @@ def take_rows(
         gather.take_rows(base_rows, base_step, own, where, which, bits)
     else:
         new = base_rows[:0] if added is None else as_bits(added)
-        which_columns = as_array(columns)
-        gather.take_columns(base_rows, base_step, new, own, which_columns, where, which, bits)
+        gather.take_columns(
+            base_rows,
+            base_step,
+            0 if base is None else len(base),
+            new,
+            own,
+            as_array(columns),
+            where,
+            which,
+            bits,
+        )
     return out
 
 

@@ -112,7 +112,7 @@ def row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -
 @row_gradient.register_fake
 def _(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:  # noqa: ARG001
     # As if no slot came twice; nothing that torch traces depends on how many do.
-    unique = slots.new_empty(len(slots), dtype=torch.int64)
+    unique = slots.new_empty(slots.shape[0], dtype=torch.int64)
     return sparse_rows(unique, torch.empty_like(grads), num_rows)
 
 
@@ -165,7 +165,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 def _lookup_backward(ctx: Any, grads: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     slots, columns = ctx.saved_tensors
     with torch.no_grad():
-        flat = grads.reshape(len(slots), grads.shape[-1])
+        flat = grads.reshape(slots.shape[0], grads.shape[-1])
         if columns is not None:
             flat = flat.index_select(1, columns)
         if ctx.sparse:

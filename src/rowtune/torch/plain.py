@@ -30,7 +30,7 @@ def slots_of(
         return ids.to(torch.int32)
     if len(trainable) == 0:
         return torch.full_like(ids, -1, dtype=torch.int32)
-    place = torch.searchsorted(trainable, ids).clamp_(max=len(trainable) - 1)
+    place = torch.searchsorted(trainable, ids.contiguous()).clamp_(max=len(trainable) - 1)
     return torch.where(trainable[place] == ids, place, -1).to(torch.int32)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -118,8 +118,8 @@ class RowModule(nn.Module):
     @property
     def block(self) -> RowParameter:
         """The trainable rows, k x D, in the order of ``rows.ids``."""
-        block: Any = self._parameters["weight" if "weight" in self._parameters else "block"]
-        return block
+        name = "weight" if "weight" in self._parameters else "block"
+        return cast(RowParameter, self._parameters[name])
 
     @property
     def weight(self) -> Tensor:
