@@ -23,7 +23,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -134,9 +134,8 @@ def train(
     for _ in range(epochs):
         model.train()
         start = time.perf_counter()
-        for batch in training[torch.randperm(len(training))].split(BATCH):
-            longest = int((ids[batch] != NO_WORD).sum(1).max().clamp(min=1))
-            logits = model(ids[batch, :longest])
+        for batch in batches(ids, training):
+            logits = model(trimmed(ids[batch]))
             optimizer.zero_grad()
             binary_cross_entropy_with_logits(logits, split.labels[batch].float()).backward()
             optimizer.step()
@@ -147,6 +146,17 @@ def train(
         tick()
     assert hash_of_frozen_rows(model.embedding) == before, "a frozen row has changed"
     return best, kept, float(np.median(seconds))  # the first epoch compiles kernels
+
+
+def batches(ids: Tensor, part: Tensor) -> Iterator[Tensor]:
+    """Random sentences of like length together, so that little of a batch only fills up."""
+    lengths = (ids != NO_WORD).sum(1)
+    for pool in part[torch.randperm(len(part))].split(16 * BATCH):
+        yield from pool[lengths[pool].argsort()].split(BATCH)
+
+
+def trimmed(ids: Tensor) -> Tensor:
+    return ids[:, : int((ids != NO_WORD).sum(1).max().clamp(min=1))]
 
 
 def hash_of_frozen_rows(embedding: rt.Embedding) -> str:
@@ -172,7 +182,7 @@ def network(
     return Result(method, rows, right, split.has_oov[split.test], float(seconds)), model
 
 
-def tfidf(sentences: Sequence[Sentence], split: Split) -> Result:
+def linear_model(sentences: Sequence[Sentence], split: Split) -> Result:
     """The same tokens, alone or with pairs of them too, in a linear model. Its fit is its epoch."""
 
     def pairs(s: Sentence) -> list[str]:
@@ -184,15 +194,16 @@ def tfidf(sentences: Sequence[Sentence], split: Split) -> Result:
     runs = []
     for features in (lambda s: s.tokens, pairs):
         start = time.perf_counter()
-        tokens = TfidfVectorizer(analyzer=features)
-        x = tokens.fit_transform(training)
+        tfidf = TfidfVectorizer(analyzer=features)
+        x = tfidf.fit_transform(training)
         counted = time.perf_counter() - start
+        xs = tfidf.transform(validation), tfidf.transform(test)
         for c in (1.0, 3.0, 10.0):
             start = time.perf_counter()
             linear = LogisticRegression(C=c, solver="liblinear").fit(x, labels[0])
             seconds = counted + time.perf_counter() - start
-            accuracy = linear.score(tokens.transform(validation), labels[1])
-            runs.append((accuracy, linear.predict(tokens.transform(test)) == labels[2], seconds))
+            accuracy = linear.score(xs[0], labels[1])
+            runs.append((accuracy, linear.predict(xs[1]) == labels[2], seconds))
     _, right, _ = max(runs, key=lambda run: run[0])
     seconds = float(np.median([run[2] for run in runs]))
     return Result(TFIDF, 0, right, split.has_oov[split.test], seconds)
@@ -207,7 +218,9 @@ def compare(data_set: str, seeds: int, epochs: int) -> list[list[Result]]:
         for seed in range(seeds):
             split = Split(sentences, vectors, seed)
             ran = {method: network(method, split, epochs, tick) for method in NETWORKS}
-            results.append([*(result for result, _ in ran.values()), tfidf(sentences, split)])
+            results.append(
+                [*(result for result, _ in ran.values()), linear_model(sentences, split)]
+            )
             tick()
             if seed == 0:
                 first, ours = split, ran[OURS][1]

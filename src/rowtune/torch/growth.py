@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rowtune.errors import ShapeError
 from rowtune.torch.init import Init, rows_like
+from rowtune.torch.parameter import RowParameter
 
 if TYPE_CHECKING:
     from rowtune.torch.row_module import RowModule
@@ -45,18 +46,32 @@ def _how_many(rows_or_count: Any, init: Init, width: int) -> tuple[int, Init]:
     return shape[0], rows_or_count
 
 
-def _enlarge(block: Any, new: Tensor) -> None:
+def _enlarge(block: RowParameter, new: Tensor) -> None:
     """The same parameter with more rows: an optimizer, and whoever else holds it, keeps it."""
-    before = block.data
-    block.grad = None  # of another shape from now on
+    before, grad, marks = block.data, block.grad, block.touched()
+    block.grad = None
     block.data = torch.cat([before, new])
-    expected = torch.autograd.graph.get_gradient_edge(block).node if block.requires_grad else None
-    shapes = [tuple(m.shape) for m in expected._input_metadata] if expected is not None else []
+    node = torch.autograd.graph.get_gradient_edge(block).node if block.requires_grad else None
+    shapes = [tuple(m.shape) for m in node._input_metadata] if node is not None else []
     if shapes and shapes[0] != tuple(block.shape):
-        block.data = before
+        block.data, block.grad = before, grad
         raise RuntimeError(
             "the embedding cannot grow now: something still expects its gradient in the old shape. "
             "Run backward on every loss that was computed (or drop it) first; grow before wrapping "
             "the model in DistributedDataParallel, and wrap it anew after"
         )
     block.start_record()
+    if grad is not None:
+        block.grad = _taller(grad, len(new))
+        block.keep(None if marks is None else torch.cat([marks, marks.new_zeros(len(new))]))
+
+
+def _taller(grad: Tensor, count: int) -> Tensor:
+    """A gradient that waits for its step, with zeros for rows that are new."""
+    if not grad.is_sparse:
+        return torch.cat([grad, grad.new_zeros(count, grad.shape[1])])
+    shape = (len(grad) + count, *grad.shape[1:])
+    return torch.sparse_coo_tensor(
+        grad._indices(), grad._values(), shape, is_coalesced=grad.is_coalesced(),
+        check_invariants=False,
+    )  # fmt: skip

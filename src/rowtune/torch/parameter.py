@@ -59,6 +59,12 @@ class RowParameter(nn.Parameter):
         marks: Tensor = record[0]
         return marks
 
+    def keep(self, marks: Tensor | None) -> None:
+        """Hang ``marks``, bool (k,), on the present gradient: the rows that it is of."""
+        self._record = marks
+        if self.grad is not None and marks is not None:
+            setattr(self.grad, _RECORD, (marks, self.grad._version))
+
     def forget(self) -> None:
         """Drop the record, as when the gradient has been zeroed."""
         self._record = None
@@ -95,10 +101,7 @@ def _keep_record(parameter: Tensor) -> None:
     record = parameter.pending == stamp()
     if not parameter._fresh and parameter._record is not None:
         record |= parameter._record
-    parameter._record = record
-    grad = parameter.grad
-    if grad is not None:
-        setattr(grad, _RECORD, (record, grad._version))
+    parameter.keep(record)
 
 
 def _was_zeroed(grad: Tensor | None) -> bool:

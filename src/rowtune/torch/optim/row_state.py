@@ -34,11 +34,18 @@ def follow(state: dict[str, Tensor], parameter: Tensor, tuned: Tuned) -> None:
     An array that the rule did not need so far, as SGD whose momentum was 0, begins afresh too.
     """
     count, width = parameter.shape
+    dtype = torch.from_numpy(np.empty(0, tuned.dtype)).dtype
     complete = STEP in state and set(tuned.rule.state) <= set(state)
-    if complete and len(state[STEP]) == count and state[STEP].device == parameter.device:
+    if (
+        complete
+        and len(state[STEP]) == count
+        and all(state[name].dtype == dtype for name in tuned.rule.state)
+        and state[STEP].device == parameter.device
+    ):
         return
     for name, array in state.items():
-        state[name] = array.to(parameter.device)
+        kind = array.dtype if name == STEP else dtype  # the block may have another by now
+        state[name] = array.to(parameter.device, kind)
     known = len(state[STEP]) if STEP in state else 0
     if known > count:
         raise RuleError(f"the state has {known} rows, and the block only {count}")
