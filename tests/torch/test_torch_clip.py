@@ -21,16 +21,18 @@ def two_models(dtype=torch.float64):
     block = rt.Embedding(8, 3, train=TRAIN, sparse=True, dtype=dtype)
     table, head = nn.Embedding(5, 3, sparse=True, dtype=dtype), nn.Linear(3, 2, dtype=dtype)
     unused = nn.Linear(2, 2, dtype=dtype)  # without a gradient
-    sparse = nn.ModuleList([block, table, head, unused])
+    # Added to the first table, and with gradients in the same memory as that one's.
+    places = nn.Embedding(5, 3, sparse=True, dtype=dtype)
+    sparse = nn.ModuleList([block, table, head, unused, places])
     dense = copy.deepcopy(sparse)
-    dense[0].sparse = dense[1].sparse = False
+    dense[0].sparse = dense[1].sparse = dense[4].sparse = False
     return sparse, dense
 
 
 def backward(model, ids, scale=1.0):
-    block, table, head, _ = model
+    block, table, head, _, places = model
     ids = torch.tensor(ids, dtype=torch.int64)
-    rows = block(ids) + table(ids % 5)
+    rows = block(ids) + table(ids % 5) + places(ids % 5)
     (head(rows).square().sum() * scale).backward()
 
 
@@ -82,7 +84,7 @@ def test_parameters_come_as_one_tensor_a_list_or_a_generator_in_any_form(foreach
         every = rt.clip_grad_norm_((p for p in model.parameters()), 0.5, foreach=foreach)
         norms.append(torch.stack([one, some, every]))
     torch.testing.assert_close(*norms)
-    assert norms[0][0] < norms[0][1] < norms[0][2]
+    assert 0 < norms[0][0] < norms[0][1] < norms[0][2]
     after = rt.clip_grad_norm_(sparse.parameters(), INF)
     torch.testing.assert_close(after, torch.tensor(0.5), rtol=1e-4, atol=0)
 
@@ -119,16 +121,18 @@ def test_a_norm_that_is_not_finite(bad):
     ours = rt.clip_grad_norm_(sparse.parameters(), 1.0)
     theirs = nn.utils.clip_grad_norm_(dense.parameters(), 1.0)
     assert str(ours) == str(theirs)
-    touched = [slice(0, 2), slice(1, 3), slice(None), slice(None)]  # zero times NaN elsewhere
+    every = slice(None)
+    touched = [slice(0, 2), slice(1, 3), every, every, slice(1, 3)]  # elsewhere, zero times NaN
     for rows, one, other in zip(touched, grads(sparse), grads(dense), strict=True):
         torch.testing.assert_close(one[rows], other[rows], equal_nan=True)
 
 
+@pytest.mark.parametrize("scale", [9.0, 0.0])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_clipping_forgets_no_row_that_was_looked_up(sparse):
+def test_clipping_forgets_no_row_that_was_looked_up(sparse, scale):
     emb = rt.Embedding(8, 3, train=TRAIN, sparse=sparse)
     optimizer = rt.optim.SGD(emb.parameters(), lr=0.1, momentum=0.9)
-    (emb(torch.tensor([1, 1, 4])) * torch.tensor([[0.0], [0.0], [9.0]])).sum().backward()
+    (emb(torch.tensor([1, 1, 4])) * torch.tensor([[0.0], [0.0], [scale]])).sum().backward()
     rt.clip_grad_norm_(emb.parameters(), 1.0)
     optimizer.step()
     assert optimizer.row_state(emb.block)["step"].tolist() == [1, 0, 1, 0]

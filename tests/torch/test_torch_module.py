@@ -78,7 +78,7 @@ def test_the_block_is_the_only_parameter_and_the_base_no_buffer(kind, weights):
         ({"train": [], "sparse": True}, (0, D)),
     ):
         ours = kind.from_pretrained(weights, **more)
-        (name, parameter), = ours.named_parameters()
+        ((name, parameter),) = ours.named_parameters()
         assert parameter is ours.block
         assert isinstance(parameter, rt.RowParameter)
         assert parameter.shape == shape
@@ -218,6 +218,30 @@ def test_the_base_follows_to_another_device(kind, weights):
             back = there.to_empty(device="cpu")
             assert back.weight.shape == (N, D)
             assert back(ids).shape == expected.shape
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_default_device_is_nothing_to_a_table_that_is_elsewhere(kind, weights):
+    with torch.device("meta"):
+        for init in (None, "normal", "kaiming", "mean", "zeros"):
+            ours = kind.from_pretrained(weights, train=[1, 7], init=init)
+            assert ours.block.device == ours.base.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_default_device_is_nothing_to_a_pass_that_is_elsewhere(kind, weights):
+    ids, frozen_ids = torch.tensor([[1, 4], [7, 7]]), torch.tensor([[4, 2]])
+    with torch.device("meta"):
+        for more in ({"columns": [1]}, {"sparse": True}, {"mode": "max"}):
+            if kind is rt.EmbeddingBag or "mode" not in more:
+                ours = kind.from_pretrained(weights, train=[1, 7], **more)
+                ours.grow(2)
+                for batch in (frozen_ids, ids):
+                    (ours(batch).sum() + ours.weight.sum()).backward()
+                assert ours.block.grad.device == torch.device("cpu")
+                ours.zero_grad()
+                ours(frozen_ids).sum().backward()
+        assert kind(N, D, train=[1, 7]).base.is_meta
 
 
 def test_a_weight_that_is_tied_to_somebody_elses(weights):

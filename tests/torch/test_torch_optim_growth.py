@@ -182,6 +182,25 @@ def test_growing_between_backward_and_step_loses_no_gradient_or_is_refused(spars
 
 
 @either_gradient
+@pytest.mark.parametrize("rows", ["some", "all", "columns"])
+def test_gradients_accumulate_across_the_growth_or_it_is_refused(rows, sparse):
+    more = {"columns": [0, 2]} if rows == "columns" else {}
+    emb, twin, new = embeddings(rows, sparse=sparse, **more)
+    optimizer, its = (OPTIMIZERS["momentum"](e.parameters()) for e in (emb, twin))
+    for e in (emb, twin):
+        (e(torch.tensor([1, 5])) * torch.tensor([[1.0], [0.0]])).sum().backward()
+    try:
+        emb.grow(new)
+    except RuntimeError:
+        assert len(emb.block) == len(emb.rows) == len(emb.block.grad)
+        return
+    for e, o in ((emb, optimizer), (twin, its)):
+        e(torch.tensor([2, N + 1])).sum().backward()
+        o.step()
+    assert_alike(emb, optimizer, twin, its)
+
+
+@either_gradient
 @pytest.mark.parametrize("columns", [None, [0, 2]])
 def test_with_a_graph_that_waits_growing_raises_and_changes_nothing(columns, sparse):
     emb, _, new = embeddings(sparse=sparse, columns=columns)

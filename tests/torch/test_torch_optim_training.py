@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import rowtune
 import rowtune.torch as rt
+from rowtune.torch import memory
 
 either_gradient = pytest.mark.parametrize("sparse", [False, True])
 TRAIN = [1, 2, 5, 7]
@@ -144,6 +147,28 @@ class Lookups(Dataset):
         return rows[:2, 0].clone(), self.emb.weight[i % 2, 0].detach()
 
 
+# Python's own advice, from 3.12 on: these tests are about a process that does it all the same.
+forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@forks
+def test_a_fork_while_another_thread_takes_memory_can_look_rows_up():
+    emb = rt.Embedding(20_000, 32, train=slice(0, 19_000))
+    ids = torch.arange(20_000)
+    emb(ids).sum().backward()
+    with memory._lock:  # as when another thread of the parent is in there just then
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends a child that waits for ever
+            try:
+                emb(ids).sum().backward()
+                os._exit(0)
+            finally:  # whatever happens, the child is not to go on with other tests
+                os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@forks
 @either_gradient
 def test_workers_that_are_forked_after_a_step_look_rows_up_and_train(sparse):
     before = rowtune.get_num_threads()

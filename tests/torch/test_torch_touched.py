@@ -118,6 +118,7 @@ EVENTS = {
     "one batch": lambda s: s.step(s.lookup),
     "gradients of any size": lambda s: s.step(s.fractions),
     "accumulated": lambda s: s.step(s.lookup, s.lookup, s.lookup),
+    "any size accumulated": lambda s: s.step(s.fractions, s.lookup, s.fractions),
     "dropped by the optimizer": drop("optimizer", True),
     "dropped by the model": drop("model", True),
     "zeroed by the optimizer": drop("optimizer", False),
@@ -233,6 +234,28 @@ def test_gradients_accumulate_over_batches_with_few_trainable_ids_or_none(batche
     assert steps(optimizer, emb) == (counts[TRAIN] > 0).astype(int).tolist()
 
 
+def test_the_record_of_a_gradient_that_was_dropped_is_of_no_other_one():
+    emb = embedding(False)
+    optimizer = momentum_of(emb)
+    emb(torch.tensor([1, 2])).sum().backward()
+    emb.zero_grad()
+    emb.block.grad = torch.zeros_like(emb.block)  # kept in one place, say, and all zero by now
+    emb(torch.tensor([4])).sum().backward()
+    optimizer.step()
+    assert steps(optimizer, emb) == [0, 0, 1, 0, 0, 0, 0]
+
+
+@either_gradient
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_rows_in_a_bag_of_no_weight_are_looked_up_and_padding_is_not(mode, sparse):
+    emb = rt.EmbeddingBag(N, D, train=TRAIN, mode=mode, sparse=sparse, padding_idx=2)
+    optimizer = momentum_of(emb)
+    bags = emb(torch.tensor([[1, 1, 2], [4, 0, 6]]))
+    (bags * torch.tensor([[0.0], [1.0]])).sum().backward()
+    optimizer.step()
+    assert steps(optimizer, emb) == [1, 1, 1, 0, 0, 0]  # of 1, 4 and 6; 2 does not train
+
+
 @either_gradient
 def test_a_graph_kept_for_a_second_pass_counts_once_in_a_step(sparse):
     emb = embedding(sparse)
@@ -246,12 +269,13 @@ def test_a_graph_kept_for_a_second_pass_counts_once_in_a_step(sparse):
     torch.testing.assert_close(before[1] - emb.block[1], torch.full((D,), 0.4, dtype=before.dtype))
 
 
-def test_a_plain_sparse_table_trains_lazily_beside_blocks_and_is_saved_with_them():
+@pytest.mark.parametrize("make", [rt.optim.Adam, rt.optim.Adagrad])
+def test_a_plain_sparse_table_trains_lazily_beside_blocks_and_is_saved_with_them(make):
     table = nn.Embedding(6, 2, sparse=True)
     emb = rt.Embedding(6, 2, train=[1, 3], sparse=True)
     head = nn.Linear(2, 1)
     model = nn.ModuleList([table, emb, head])
-    optimizer = rt.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)
+    optimizer = make(model.parameters(), lr=0.1, weight_decay=0.1)
 
     def train(ids, optimizer=optimizer):
         optimizer.zero_grad()
@@ -273,7 +297,7 @@ def test_a_plain_sparse_table_trains_lazily_beside_blocks_and_is_saved_with_them
     with torch.no_grad():
         for p, row in zip(model.parameters(), rows, strict=True):
             p.copy_(row)
-    again = rt.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)
+    again = make(model.parameters(), lr=0.1, weight_decay=0.1)
     again.load_state_dict(torch.load(file, weights_only=True))
     train([2, 3], again)
     assert all(torch.equal(p, e) for p, e in zip(model.parameters(), expected, strict=True))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader
 
 import rowtune.torch as rt
 
@@ -150,9 +153,7 @@ def test_a_gradient_scaler_unscales_both_kinds_of_gradient(weights, sparse):
 
 def test_a_second_derivative_of_the_table_is_refused(weights, sparse):
     table = rt.Embedding.from_pretrained(weights, train=[1, 4, 7], sparse=sparse)
-    (grad,) = torch.autograd.grad(
-        table(IDS).pow(3).sum(), table.block, create_graph=True
-    )
+    (grad,) = torch.autograd.grad(table(IDS).pow(3).sum(), table.block, create_graph=True)
     with pytest.raises(NotImplementedError, match=r"rowtune\.torch\.subset\(embedding, ids\)"):
         grad.to_dense().sum().backward()
 
@@ -231,3 +232,62 @@ def test_a_gradient_that_is_used_and_kept_keeps_its_record(weights):
     loss.backward()
     assert touched_ids(table) == [4]
     assert table.block.grad[1].tolist() == [2.0] * D
+
+
+def test_ids_that_change_after_the_lookup_change_nothing(weights, sparse):
+    """As a loader does that fills one buffer again and again."""
+    table = rt.Embedding.from_pretrained(weights, train=[1, 4, 7], sparse=sparse)
+    ids = torch.tensor([1, 4, 4])
+    out = table(ids)
+    ids.fill_(7)
+    out.sum().backward()
+    assert table.block.grad.to_dense()[:, 0].tolist() == [1.0, 2.0, 0.0]
+
+
+LARGE = torch.arange(4000.0).repeat_interleave(128).view(4000, 128)  # several pieces of work
+
+
+def test_two_threads_look_up_and_go_back_at_once(sparse):
+    results = {}
+
+    def work(name):
+        table = rt.Embedding.from_pretrained(LARGE, train=slice(0, 3000), sparse=sparse)
+        for step in range(8):
+            ids = torch.arange(4000).roll(37 * step + name)
+            out = table(ids)
+            good = torch.equal(out, LARGE[ids])
+            out.backward(LARGE)
+            grad = table.block.grad.to_dense()
+            good &= torch.equal(grad, LARGE.roll(-37 * step - name, 0)[:3000])
+            results.setdefault(name, []).append(good)
+            table.block.grad = None
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {name: [True] * 8 for name in range(2)}
+
+
+class LooksUp(torch.utils.data.Dataset):
+    """Whose items are made with a table, in the worker."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        with torch.no_grad():
+            return self.table(torch.full((4000,), index))[:, 0].sum()
+
+
+def test_workers_that_fork_after_a_step_look_up_too():
+    table = rt.Embedding.from_pretrained(LARGE, train=slice(0, 3000))
+    table(torch.arange(4000)).sum().backward()
+    loader = DataLoader(LooksUp(table), num_workers=2, multiprocessing_context="fork")
+    assert [float(batch) for batch in loader] == [0.0, 4000.0, 8000.0, 12000.0]
+    table(torch.arange(4000)).sum().backward()
+    assert (table.block.grad == 2).all()

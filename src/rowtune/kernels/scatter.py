@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.kernels.grouping import Groups
+from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.sums import SEGMENT, sum_long_groups, sum_positions
 from rowtune.kernels.threads import for_each_chunk
 
 _BYTES_PER_CHUNK = 1 << 20
+_ROWS_AHEAD = 8  # how far in front of its use a row is asked for
 
 
 def sum_groups(groups: Groups, grads: NDArray[Any], out: NDArray[Any]) -> None:
@@ -95,6 +97,10 @@ def _fill_chunk(
             passed += starts[g + 1] - starts[g] > SEGMENT
     row = begin
     for g in range(first, last):
+        soon = g + _ROWS_AHEAD
+        if soon < last:
+            for p in range(starts[soon], min(starts[soon + 1], starts[soon] + _ROWS_AHEAD)):
+                prefetch_row(grads, order[p])
         _zero(rows, row, places[g])
         row = places[g]
         if starts[g + 1] - starts[g] <= SEGMENT:

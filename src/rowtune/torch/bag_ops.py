@@ -123,9 +123,10 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
     ctx.pending = pending  # not saved the usual way: see `rowtune.torch.ops`
     ctx.num_rows = block.shape[0]
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # nor zeros made for the slots, which have no gradient
 
 
-def _backward(ctx: Any, grads: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grads: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     slots, ids, bounds, weights = ctx.saved_tensors
     with torch.no_grad():
         grad = bag_gradient(

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 _SMALLEST = 1 << 20  # bytes; below, new memory costs nothing to speak of
-_MOST_PIECES = 4
+_MOST_PIECES = 16
 _MOST_BYTES = 1 << 28  # kept while idle
-# The list of pieces, the loop's variable and getrefcount's own argument.
+# The list of pieces, a local variable and getrefcount's own argument.
 _REFERENCES_WHEN_FREE = 3
 
 _lock = threading.Lock()
@@ -46,7 +46,8 @@ def release() -> None:
 
 
 def _free_piece(size: int) -> NDArray[np.uint8] | None:
-    for place, piece in enumerate(_pieces):
+    for place in range(len(_pieces)):  # enumerate would hold a reference of its own
+        piece = _pieces[place]
         if size <= len(piece) <= 2 * size and sys.getrefcount(piece) == _REFERENCES_WHEN_FREE:
             _pieces.append(_pieces.pop(place))  # the one unused for longest comes first
             return piece

@@ -160,9 +160,10 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
     ctx.pending = pending
     ctx.num_rows = block.shape[0]
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # nor zeros made for the slots, which have no gradient
 
 
-def _lookup_backward(ctx: Any, grads: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _lookup_backward(ctx: Any, grads: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     slots, columns = ctx.saved_tensors
     with torch.no_grad():
         flat = grads.reshape(slots.shape[0], grads.shape[-1])

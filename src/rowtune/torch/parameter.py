@@ -35,8 +35,8 @@ class RowParameter(nn.Parameter):
     """
 
     pending: Tensor
-    _fresh: bool
-    _record: Tensor | None
+    _record: Tensor | None  # of the gradient as it was last accumulated, see `keep`
+    _recorded: weakref.ref[Tensor] | None  # the gradient that the record is of
 
     def __new__(cls, data: Tensor, requires_grad: bool = True) -> RowParameter:
         made: RowParameter = super().__new__(cls, data, requires_grad)
@@ -46,24 +46,32 @@ class RowParameter(nn.Parameter):
     def start_record(self) -> None:
         """An empty record for as many rows as there are now, on the device where they are."""
         self.pending = torch.zeros(len(self), dtype=torch.int32, device=self.device)
-        self._fresh, self._record = True, None
+        self._record, self._recorded = None, None
         if self.requires_grad and not getattr(self, "_post_accumulate_grad_hooks", None):
-            self.register_hook(partial(_before_accumulation, weakref.ref(self)))  # type: ignore[no-untyped-call]
             self.register_post_accumulate_grad_hook(_keep_record)  # type: ignore[no-untyped-call]
 
     def touched(self) -> Tensor | None:
         """The rows that the present gradient is of, bool (k,); None where nobody knows."""
-        record = None if self.grad is None else getattr(self.grad, _RECORD, None)
-        if record is None or len(record[0]) != len(self) or _was_zeroed(self.grad):
+        grad = self.grad
+        if grad is not None and grad.is_sparse:
+            marks = torch.zeros(len(self), dtype=torch.bool, device=self.device)
+            return marks.index_fill_(0, grad._indices()[0], True)
+        record = None if grad is None else getattr(grad, _RECORD, None)
+        if record is None or record[0].dtype != torch.bool or len(record[0]) != len(self):
             return None
-        marks: Tensor = record[0]
-        return marks
+        kept: Tensor = record[0]
+        return None if _was_zeroed(grad) else kept
 
     def keep(self, marks: Tensor | None) -> None:
-        """Hang ``marks``, bool (k,), on the present gradient: the rows that it is of."""
-        self._record = marks
-        if self.grad is not None and marks is not None:
-            setattr(self.grad, _RECORD, (marks, self.grad._version))
+        """Hang ``marks`` on the present gradient, bool (k,): the rows that it is of. For one that
+        is row-sparse, int64 (u,): their slots.
+        """
+        self._record, grad = marks, self.grad
+        if grad is None or marks is None:
+            return
+        setattr(grad, _RECORD, (marks, grad._version))
+        if self._recorded is None or self._recorded() is not grad:
+            self._recorded = weakref.ref(grad, partial(_dropped, weakref.ref(self)))
 
     def forget(self) -> None:
         """Drop the record, as when the gradient has been zeroed."""
@@ -88,20 +96,42 @@ class RowParameter(nn.Parameter):
         return RowParameter, (self.detach(), self.requires_grad)
 
 
-def _before_accumulation(block: weakref.ref[RowParameter], _: Tensor) -> None:
-    """Whether what comes now begins a gradient, or is added to one."""
+def _dropped(block: weakref.ref[RowParameter], gone: weakref.ref[Tensor]) -> None:
+    """A gradient is no more: with it goes its record, unless a backward pass has put another in
+    its place, as where a dense gradient is added to a row-sparse one.
+    """
     parameter = block()
-    if parameter is not None:
-        parameter._fresh = parameter.grad is None or _was_zeroed(parameter.grad)
+    in_backward = torch._C._current_graph_task_id() != -1
+    if parameter is not None and parameter._recorded is gone and not in_backward:
+        parameter._record = None
 
 
 def _keep_record(parameter: Tensor) -> None:
     """Hang what this backward pass has stamped on the gradient that it has made or added to."""
     assert isinstance(parameter, RowParameter)
-    record = parameter.pending == stamp()
-    if not parameter._fresh and parameter._record is not None:
-        record |= parameter._record
-    parameter.keep(record)
+    grad, before = parameter.grad, parameter._record
+    if grad is not None and grad.is_sparse:
+        # It is its own record, and a look at every row's stamp would cost more than the step.
+        parameter.keep(grad._indices()[0])
+        return
+    now = parameter.pending == stamp()
+    if before is not None and before.dtype != torch.bool:
+        before = torch.zeros_like(now).index_fill_(0, before, True)
+    if before is not None and _goes_on(parameter, before & ~now):
+        now |= before
+    parameter.keep(now)
+
+
+def _goes_on(parameter: RowParameter, earlier: Tensor) -> bool:
+    """Whether what has just been accumulated was added to a gradient, of ``earlier`` rows too."""
+    last = None if parameter._recorded is None else parameter._recorded()
+    if last is None:  # replaced in this backward pass; else `_dropped` would have been here
+        return True
+    if last is not parameter.grad:
+        return False
+    changed_between = last._version > getattr(last, _RECORD)[1] + 1
+    # Scaled or zeroed? If it was zeroed, rows that this pass has not met are zero still.
+    return last.is_sparse or not changed_between or bool(last[earlier].any())
 
 
 def _was_zeroed(grad: Tensor | None) -> bool:

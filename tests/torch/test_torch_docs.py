@@ -1,0 +1,37 @@
+"""What the guide shows is run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import rowtune
+import rowtune.torch as rt
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "torch.md").read_text()
+
+
+def test_its_python_runs_and_does_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    names = {}
+    exec(code, names)
+    vectors, embedding, new = names["vectors"], names["embedding"], names["new"]
+    assert next(tuple(p.shape) for p in names["model"].parameters()) == (15_000, 300)
+    assert embedding.base.data_ptr() == vectors.data_ptr()
+    frozen = np.setdiff1d(np.arange(75_000), new.numpy())
+    assert torch.equal(embedding.weight[frozen], vectors[frozen])
+    assert not torch.equal(embedding.weight[new], vectors[new])
+    assert torch.equal(names["plain"](names["ids"]), embedding(names["ids"]))
+    patched = rowtune.apply_patch(vectors.numpy(), "new-words.safetensors")
+    assert np.array_equal(patched, embedding.weight.detach().numpy())
+
+
+def test_every_name_that_it_shows_is_there():
+    for name in set(re.findall(r"rt\.(\w+(?:\.\w+)?)", GUIDE)):
+        found = rt
+        for part in name.split("."):
+            found = getattr(found, part)
