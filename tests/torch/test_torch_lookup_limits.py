@@ -1,4 +1,4 @@
-"""What a lookup refuses, and what it does not do: read, copy or make anything of the table's size."""
+"""What a lookup refuses, and what it does not do: read, copy or make anything table-sized."""
 
 from __future__ import annotations
 
@@ -223,4 +223,5 @@ def test_a_memory_map_of_two_gigabytes_is_read_where_it_is_asked_for(tmp_path):
     assert ours.block.grad.tolist() == [[1.0] * width] * 3
     assert ours.base.data_ptr() == read_only.ctypes.data
     assert read_only[: rows // 8, 0].max() == 3.0  # what reading an eighth looks like
-    assert looked_at < 80 < 200 < resident(path)
+    assert looked_at < 80
+    assert resident(path) > 200
