@@ -118,6 +118,8 @@ def test_gradients_are_the_same_both_ways(layout, dtype):
     for ids in BATCHES:
         slots = plain.slots_of(ids, N, SLOT_MAP, None)
         grads = GRADS[layout](whole(len(ids), D, dtype=dtype))
+        if dtype == torch.float64:  # sums that are exact in this dtype only
+            grads = grads * (1 + 2.0**-40)
         for by_frequency in (False, True):
             summed = cpu.sum_into_rows(grads, slots, 4, by_frequency)
             expected = plain.sum_into_rows(grads, slots, 4, by_frequency)

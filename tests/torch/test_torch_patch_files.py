@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 
@@ -163,19 +164,24 @@ def test_a_file_that_is_not_there(tmp_path, weights):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """Files that cannot grow past 20,000 bytes: a full disk, as a process sees it."""
+    """Files that cannot grow past 20,000 bytes: a full disk, as a process sees it.
+
+    Not longer than it takes: what pytest writes of its own has to have room.
+    """
     _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_keeps_the_old_file(path, tmp_path, weights, full_disk):
+def test_a_full_disk_keeps_the_old_file(path, tmp_path, weights):
     old = Trained(weights).save(path)
     table = rt.Embedding.from_pretrained(np.ones((2000, 50), np.float32), train=range(1000))
-    with pytest.raises(OSError, match="too large") as caught:
+    with full_disk(), pytest.raises(OSError, match="too large") as caught:
         rt.save_patch(table, path)
     assert caught.value.filename == str(path)
     assert path.read_bytes() == old

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.threads import for_each_chunk
 
-_BYTES_PER_CHUNK = 1 << 20
+_BYTES_PER_CHUNK = 1 << 18
 _ROWS_AHEAD = 8  # how far in front of its use a row is asked for
 
 

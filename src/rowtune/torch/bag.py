@@ -116,7 +116,8 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
             and cpu.can_sum(self.block, self.base)
         )
         if not fused:
-            if not torch.compiler.is_compiling():
+            # Elsewhere than on the CPU the host would have to wait for the answer.
+            if bounds.device.type == "cpu" and not torch.compiler.is_compiling():
                 bag_ops.check_bounds(bounds, ids.shape[0])
             return self._by_rows(ids, bounds, weights)
         out: Tensor

@@ -62,7 +62,7 @@ def sum_bags(
 
 def check_bounds(bounds: Tensor, positions: int) -> None:
     """Raise `ShapeError` where bags do not begin at 0, do not ascend, or do not end at the end."""
-    if not len(bounds) or not bags.bounds_are_right(as_array(bounds.cpu()), positions):
+    if not len(bounds) or not bags.bounds_are_right(as_array(bounds), positions):
         raise ShapeError(
             f"offsets do not fit {positions} ids; expected ascending ones from 0 to at most "
             f"{positions}, the last of them {positions} with include_last_offset"

@@ -109,7 +109,8 @@ def by_row(groups: Groups, grads: NDArray[Any]) -> tuple[Tensor, Tensor]:
     """Touched slots and the sums of their groups."""
     unique = torch.from_numpy(groups.unique).to(torch.int64)
     if not len(unique):  # torch resizes a sparse gradient of no rows when it is added to
-        return unique, torch.empty((0, grads.shape[1]), dtype=torch.from_numpy(grads[:0]).dtype)
+        kind = torch.from_numpy(grads[:0]).dtype
+        return unique, torch.empty((0, grads.shape[1]), dtype=kind, device="cpu")
     out = memory.empty((len(unique), grads.shape[1]), grads.dtype)
     scatter.sum_groups(groups, grads, out)
     return unique, torch.from_numpy(out)

@@ -52,7 +52,10 @@ def rows_like(init: Init, count: int, table: Tensor, frozen: Tensor | None = Non
 
 
 def _near_mean(new: Tensor, table: Tensor, frozen: Tensor | None) -> Tensor:
-    total = torch.zeros(2, table.shape[1], dtype=torch.float64)  # of values, and of squares
+    if table.is_meta:
+        return new
+    # Of values, and of squares.
+    total = torch.zeros(2, table.shape[1], dtype=torch.float64, device="cpu")
     known = 0
     # By pieces: a half-precision or memory-mapped table is not to be in memory whole, in float64.
     for start in range(0, len(table), _PIECE):
@@ -66,7 +69,7 @@ def _near_mean(new: Tensor, table: Tensor, frozen: Tensor | None) -> Tensor:
         raise ShapeError('init="mean" has no other rows to take a mean of; use "normal"')
     mean, square = total / known
     spread = (square - mean.square()).clamp_(min=0).sqrt()
-    noise = torch.empty(new.shape, dtype=torch.float64).normal_()
+    noise = torch.empty(new.shape, dtype=torch.float64, device="cpu").normal_()
     return new.copy_(mean + 0.01 * spread * noise)
 
 

@@ -8,6 +8,7 @@ A training loop needs the same sizes in every step, so a few pieces are kept for
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 from typing import Any
@@ -18,9 +19,6 @@ from numpy.typing import DTypeLike, NDArray
 _SMALLEST = 1 << 20  # bytes; below, new memory costs nothing to speak of
 _MOST_PIECES = 16
 _MOST_BYTES = 1 << 28  # kept while idle
-# The list of pieces, a local variable and getrefcount's own argument.
-_REFERENCES_WHEN_FREE = 3
-
 _lock = threading.Lock()
 _pieces: list[NDArray[np.uint8]] = []
 
@@ -46,12 +44,42 @@ def release() -> None:
 
 
 def _free_piece(size: int) -> NDArray[np.uint8] | None:
-    for place in range(len(_pieces)):  # enumerate would hold a reference of its own
-        piece = _pieces[place]
-        if size <= len(piece) <= 2 * size and sys.getrefcount(piece) == _REFERENCES_WHEN_FREE:
-            _pieces.append(_pieces.pop(place))  # the one unused for longest comes first
+    for place in range(len(_pieces)):
+        fits = size <= len(_pieces[place]) <= 2 * size
+        if fits and _references(place) == _REFERENCES_WHEN_FREE:
+            piece = _pieces.pop(place)
+            _pieces.append(piece)  # the one unused for longest comes first
             return piece
     return None
+
+
+def _references(place: int) -> int:
+    piece = _pieces[place]
+    return sys.getrefcount(piece)
+
+
+def _references_when_free() -> int:
+    """What `_references` counts where only the list holds a piece: versions of Python differ in
+    whether a local variable is a reference.
+    """
+    _pieces.append(np.empty(1, np.uint8))
+    count = _references(0)
+    _pieces.clear()
+    return count
+
+
+_REFERENCES_WHEN_FREE = _references_when_free()
+
+
+def _begin_anew() -> None:
+    """A forked child may have been born while another thread held the lock."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    _pieces.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _keep(piece: NDArray[np.uint8]) -> None:

@@ -27,7 +27,7 @@ def slots_of(
     if slot_map is not None:
         return slot_map.index_select(0, ids)
     if trainable is None:
-        return ids.to(torch.int32)
+        return ids.to(torch.int32, copy=True)  # an operator may not give back its own input
     if len(trainable) == 0:
         return torch.full_like(ids, -1, dtype=torch.int32)
     place = torch.searchsorted(trainable, ids.contiguous()).clamp_(max=len(trainable) - 1)
