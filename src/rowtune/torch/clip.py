@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from rowtune.torch.ops import on, sparse_rows
+from rowtune.torch.parameter import RowParameter
 
 
 @torch.no_grad()
@@ -34,8 +35,7 @@ def clip_grad_norm_(
     RuntimeError
         With ``error_if_nonfinite``, where the norm is NaN or infinite; nothing is scaled then.
     """
-    if isinstance(parameters, Tensor):
-        parameters = [parameters]
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     values = []
     for parameter in parameters:
         if parameter.grad is None:
@@ -50,8 +50,13 @@ def clip_grad_norm_(
     norm: Tensor = get_total_norm(values, float(norm_type), error_if_nonfinite, foreach)
     # 1e-6 is torch's, so that the same model is clipped by the same factor.
     factor = (float(max_norm) / (norm + 1e-6)).clamp(max=1.0)
+    blocks = [p for p in parameters if isinstance(p, RowParameter)]
+    touched = [None if p.grad is None or p.grad.is_sparse else p.touched() for p in blocks]
     for value in values:
         value.mul_(factor.to(value.device))
+    for block, marks in zip(blocks, touched, strict=True):
+        if marks is not None:  # a factor of 0 looks like a gradient that was zeroed
+            block.keep(marks)
     return norm
 
 

@@ -144,6 +144,9 @@ def _states(
                 f"{path} was to give the state of rule {rule!r} for {name or 'its table'}, and "
                 f"holds {held}; leave optimizer out to take the rows alone"
             )
+        wide = np.float64 if table.block.dtype == torch.float64 else np.float32
+        if any(array.dtype != wide for array in patch.state.values()):
+            raise PatchError(f"{path} holds a state that is not {np.dtype(wide)}, as this one is")
         arrays: dict[str, Any] = {STEP: patch.steps, **patch.state}
         states[table.block] = {
             key: torch.from_numpy(array.copy()).to(table.block.device)

@@ -50,11 +50,12 @@ def translated(
     """
     parts = {key: state[prefix + key] for key in KEYS if prefix + key in state}
     own = {key: value for key, value in state.items() if key not in {prefix + k for k in parts}}
+    said = len(errors)
     rows = _rows(module, parts, prefix, missing, errors) if parts else None
     if rows is not None and assign:
         # torch puts a checkpoint's tensor in the parameter's place; it must still be one of ours.
         rows = RowParameter(rows.detach().clone(), module.block.requires_grad)
-    if rows is None and (len(errors) or prefix + "row_ids" in missing):
+    if rows is None and (len(errors) > said or prefix + "row_ids" in missing):
         rows = module.block.detach()  # has been said; torch need not call it missing as well
     if rows is not None:
         own[prefix + ("weight" if module.base is None else "block")] = rows
@@ -105,15 +106,16 @@ def _without_base(
         module.base is not None
         and torch.equal(saved.row_ids, torch.from_numpy(module.rows.ids.copy()))
         and saved.block.shape == module.block.shape
+        and ((saved.columns is None and module._columns is None) or _same_columns(module, saved))
     )
+    if not alike:
+        errors.append(
+            f"{prefix}block trains other rows or columns than this module, and the checkpoint has "
+            "no base to divide anew; save it with save_base = True"
+        )
     if known is None:
         missing.append(prefix + "base")
         return saved.block if alike else None
-    if not alike:
-        errors.append(
-            f"{prefix}block trains other rows than this module, and the checkpoint has no base to "
-            "divide anew; save it with save_base = True"
-        )
     if module.base is not None and not torch.equal(
         known.cpu(), _as_bytes(fingerprint(module.base))
     ):
