@@ -133,6 +133,16 @@ def test_max_norm_as_in_torch(weights, mode):
         assert torch.equal(ours.weight, torchs.weight)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_bags_of_no_ids_at_all_are_zeros(weights, sparse, mode):
+    """Which torch does not allow in two dimensions."""
+    ours, _ = pair(weights, sparse, mode=mode)
+    out = ours(torch.zeros(3, 0, dtype=torch.long))
+    assert torch.equal(out, torch.zeros(3, D))
+    out.sum().backward()
+    assert not ours.block.grad.to_dense().any()
+
+
 def test_bags_of_an_expanded_base_and_of_searched_rows(sparse):
     """One row stands for twenty million, of which two train: no map of ids to slots is kept."""
     row = torch.arange(1.0, 4.0)[None]

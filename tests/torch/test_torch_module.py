@@ -113,8 +113,13 @@ def test_a_table_of_any_kind_is_neither_written_nor_copied(weights, tmp_path):
     read_only.flags.writeable = False
     for table in (weights, weights.numpy(), np.load(path, mmap_mode="r"), read_only):
         before = np.asarray(table).tobytes()
-        for more in ({"train": [2, 8]}, {"train": [2, 8], "columns": [1]}, {"train": "all"}):
-            ours = rt.Embedding.from_pretrained(table, init="normal", **more)
+        for more in (
+            {"train": [2, 8], "init": "normal"},
+            {"train": [2, 8], "columns": [1]},
+            {"train": "all"},
+            {"train": "all", "init": "normal"},
+        ):
+            ours = rt.Embedding.from_pretrained(table, **more)
             ours(torch.arange(N)).sum().backward()
             with torch.no_grad():
                 ours.block.add_(1)
@@ -204,8 +209,10 @@ def test_the_base_keeps_its_dtype_wherever_the_module_goes(kind, weights):
 def test_the_base_follows_to_another_device(kind, weights):
     ids = torch.tensor([[1, 4], [7, 7]])
     for more in ({"train": [1, 7]}, {"train": [1], "columns": [0]}, {"padding_idx": 3}, {}):
-        ours = kind.from_pretrained(weights, **more)
+        ours = kind.from_pretrained(weights.half(), **more).float()
+        kept = ours.base is None or ours.base.dtype
         ours.to("meta")
+        assert kept == (ours.base is None or ours.base.dtype)
         assert ours.block.is_meta
         assert isinstance(ours.block, rt.RowParameter)
         assert ours.base is None or ours.base.is_meta

@@ -197,12 +197,13 @@ def test_workers_that_are_forked_after_a_step_look_rows_up_and_train(sparse):
 def train_large(seed, sparse=True, results=None):
     """Large enough for several chunks in every kernel; the bits of weights and state."""
     draw = np.random.default_rng(seed)
-    weights = draw.standard_normal((20_000, 32)).astype(np.float32)
-    emb = rt.Embedding.from_pretrained(weights, train=slice(0, 15_000), sparse=sparse)
+    weights = draw.standard_normal((40_000, 64)).astype(np.float32)
+    emb = rt.Embedding.from_pretrained(weights, train=slice(0, 30_000), sparse=sparse)
     optimizer = rt.optim.Adam(emb.parameters(), lr=0.1)
     for _ in range(3):
-        ids = torch.from_numpy(np.minimum(draw.zipf(1.2, 30_000) - 1, 19_999))
-        grads = torch.from_numpy(draw.standard_normal((30_000, 32), dtype=np.float32))
+        often = np.minimum(draw.zipf(1.2, 20_000) - 1, 39_999)
+        ids = torch.from_numpy(np.concatenate([often, draw.permutation(40_000)]))
+        grads = torch.from_numpy(draw.standard_normal((60_000, 64), dtype=np.float32))
         optimizer.zero_grad()
         (emb(ids) * grads).sum().backward()
         rt.clip_grad_norm_(emb.parameters(), 1e9)

@@ -140,6 +140,7 @@ WRITES = {
     "%=": lambda w: w.__imod__(2),
     "out=": lambda w: torch.zeros(N, D, out=w),
     "out= of a sum": lambda w: torch.add(torch.ones(N, D), 1, out=w),
+    "out= of two": lambda w: torch.sort(torch.ones(N, D), out=(w, torch.ones(N, D).long())),
     "out= of a row": lambda w: torch.mul(torch.ones(D), 1, out=w[0]),
     "row": lambda w: w[0].zero_(),
     "element": lambda w: w[0][1].fill_(0),
