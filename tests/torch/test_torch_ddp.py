@@ -51,6 +51,7 @@ class Case:
     clip: float | None = None
     memory_map: bool = False
     other_base: bool = False  # rank 1 has other frozen rows
+    silent: int | None = None  # from the second step on, what is looked up here costs nothing
     extra: tuple[tuple[bool, bool], ...] = ()  # who uses a second table, step by step
     grow: bool = False
 
@@ -81,6 +82,8 @@ CASES = {
     ),
     "clipped": Case(clip=0.5),
     "clipped, row-sparse": Case(embedding=SPARSE, clip=0.5),
+    "a row whose gradient is zero": Case(silent=3, steps=MIXED[:2]),
+    "a row whose gradient is zero, row-sparse": Case(embedding=SPARSE, silent=3, steps=MIXED[:2]),
     "a read-only memory map": Case(memory_map=True),
     "a base that differs": Case(other_base=True),
     "grow": Case(grow=True),
@@ -113,10 +116,11 @@ class Model(nn.Module):
         return self.head(rows + self.extra(ids) if with_extra else rows)
 
 
-def cost(model, ids, share, with_extra):
+def cost(model, ids, share, with_extra, silent=None):
     """Of one rank: ``share`` is what makes the mean over ranks the mean over all positions."""
     target = torch.stack([ids % 5, ids % 7], 1).double()
-    return (model(ids, with_extra) - target).square().sum() * share
+    heard = 1.0 if silent is None else (ids != silent)[:, None]
+    return ((model(ids, with_extra) - target) * heard).square().sum() * share
 
 
 def train(case, folder, rank, world):
@@ -128,12 +132,16 @@ def train(case, folder, rank, world):
         ids = [torch.tensor(part, dtype=torch.int64) for part in step]
         share = world / max(1, sum(map(len, ids)))
         extra = case.extra[number] if case.extra else (False, False)
+        silent = case.silent if number else None
+        if silent is not None and world == 1 and not case.embedding:
+            # Ranks share a dense gradient, but no record of lookups: a row of zeros stays there.
+            ids = [part[part != silent] for part in ids]
         last = (number + 1) % case.accumulate == 0
         if world > 1:
             with contextlib.nullcontext() if last else wrapped.no_sync():
-                cost(wrapped, ids[rank], share, extra[rank]).backward()
+                cost(wrapped, ids[rank], share, extra[rank], silent).backward()
         elif extra[0] == extra[1]:
-            cost(model, torch.cat(ids), share, extra[0]).backward()
+            cost(model, torch.cat(ids), share, extra[0], silent).backward()
         else:
             parts = zip(ids, (share, share), extra, strict=True)
             sum(cost(model, *part) for part in parts).backward()

@@ -243,11 +243,14 @@ def test_the_default_device_is_nothing_to_a_pass_that_is_elsewhere(kind, weights
             if kind is rt.EmbeddingBag or "mode" not in more:
                 ours = kind.from_pretrained(weights, train=[1, 7], **more)
                 ours.grow(2)
+                ours(ids).sum().backward()
+                ours.grow(1)  # where a gradient waits
                 for batch in (frozen_ids, ids):
                     (ours(batch).sum() + ours.weight.sum()).backward()
-                assert ours.block.grad.device == torch.device("cpu")
                 ours.zero_grad()
-                ours(frozen_ids).sum().backward()
+                for batch in (frozen_ids, ids):
+                    ours(batch).sum().backward()
+                    rt.clip_grad_norm_(ours.parameters(), 1.0)
         assert kind(N, D, train=[1, 7]).base.is_meta
 
 

@@ -228,6 +228,8 @@ def test_a_state_that_is_not_there_or_of_another_rule_is_refused(path, weights):
     train(one, optimizer, 0, 3)
     rt.save_patch(one, path)
     refused(*made(weights, *OPTIMIZERS["Adam"]), path, "holds none; leave optimizer out")
+    Table(weights, TRAIN, "adam").save_patch(path)  # names its rule all the same
+    refused(*made(weights, *OPTIMIZERS["Adam"]), path, "holds none; leave optimizer out")
     rt.save_patch(one, path, optimizer=optimizer)
     refused(*made(weights, *OPTIMIZERS["SGD"]), path, "rule 'sgd' .* holds that of 'adam'")
     refused(*made(weights, *OPTIMIZERS["RMSprop"]), path, "rule 'rmsprop'", force=True)

@@ -72,6 +72,6 @@ def _taller(grad: Tensor, count: int) -> Tensor:
         return torch.cat([grad, grad.new_zeros(count, grad.shape[1])])
     shape = (len(grad) + count, *grad.shape[1:])
     return torch.sparse_coo_tensor(
-        grad._indices(), grad._values(), shape, is_coalesced=grad.is_coalesced(),
-        check_invariants=False,
+        grad._indices(), grad._values(), shape, device=grad.device,
+        is_coalesced=grad.is_coalesced(), check_invariants=False,
     )  # fmt: skip

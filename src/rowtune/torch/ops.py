@@ -126,8 +126,9 @@ def sparse_rows(slots: Tensor, values: Tensor, num_rows: int) -> Tensor:
     """A row-sparse matrix (num_rows, C) of the rows ``slots`` (u,), ascending and each once."""
     # Says that the indices need no checking: torch warns where it is left open.
     return torch.sparse_coo_tensor(
-        slots[None], values, (num_rows, values.shape[1]), is_coalesced=True, check_invariants=False
-    )
+        slots[None], values, (num_rows, values.shape[1]), device=values.device, is_coalesced=True,
+        check_invariants=False,
+    )  # fmt: skip
 
 
 class _Once(torch.autograd.Function):
