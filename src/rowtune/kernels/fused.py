@@ -17,7 +17,7 @@ import numpy as np
 from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.row_sum import LANES, row_sum
 from rowtune.kernels.rowwise import Body, body_of
-from rowtune.kernels.sums import SEGMENT, sum_positions
+from rowtune.kernels.sums import SEGMENT, prefetch_ahead, sum_positions
 from rowtune.rules import Rule, bind
 from rowtune.rules.decay import with_decay
 
@@ -41,6 +41,7 @@ _HELP = {
     "AHEAD": _ROWS_AHEAD,
     "LANES": LANES,
     "SEGMENT": SEGMENT,
+    "prefetch_ahead": prefetch_ahead,
     "prefetch_row": prefetch_row,
     "row_sum": row_sum,
     "sum_positions": sum_positions,
@@ -115,10 +116,9 @@ def kernel(
             prefetch_row(steps, ahead)
             prefetch_row(block, ahead)
             {prefetches}
-            for p in range(starts[soon], min(starts[soon + 1], starts[soon] + AHEAD)):
-                prefetch_row(grads, order[p])
         size = starts[i + 1] - starts[i]
         if size == 1:
+            prefetch_ahead(grads, order, starts[i])
             grad = grads[order[starts[i]]]
         elif size <= SEGMENT:
             sum_positions(grads, order, starts[i], starts[i + 1], own)

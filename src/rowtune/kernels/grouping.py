@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FEWEST_BITS, _MOST_BITS = 4, 11  # of a digit: its counters fit the first-level cache
+_LOW = np.int64(0xFFFFFFFF)
 
 
 class Groups(NamedTuple):
@@ -22,15 +23,7 @@ class Groups(NamedTuple):
 
 def group(slots: NDArray[np.int32]) -> Groups:
     """Sort the trainable positions of a batch by slot; -1 (frozen) is left out."""
-    keys, order, largest = _drop_frozen(slots)
-    # A digit with far more values than there are keys would only count zeros.
-    bits = min(max(len(keys).bit_length(), _FEWEST_BITS), _MOST_BITS)
-    shift = 0
-    while largest >> shift:
-        keys, order = _sort_by_digit(keys, order, shift, bits)
-        shift += bits
-    unique, starts, longest = _boundaries(keys)
-    return Groups(unique, starts, order, longest)
+    return Groups(*_group(slots))
 
 
 def group_unique(slots: NDArray[np.int32]) -> Groups:
@@ -54,56 +47,72 @@ def _keep_trainable(slots: Any) -> Any:
 
 
 @numba.njit(nogil=True)
-def _drop_frozen(slots: Any) -> Any:
-    keys = np.empty(slots.shape[0], np.int32)
-    order = np.empty(slots.shape[0], np.int64)
-    kept = 0
-    largest = 0
+def _group(slots: Any) -> Any:
+    """A radix sort of pairs of slot and position, each pair one number: half the memory traffic."""
+    pairs = np.empty(slots.shape[0], np.int64)
+    kept: Any = 0
+    largest: Any = 0
     for position in range(slots.shape[0]):
-        slot = slots[position]
-        keys[kept] = slot
-        order[kept] = position
-        if slot >= 0:
-            kept += 1
-            largest = max(largest, slot)
-    return keys[:kept], order[:kept], largest
+        slot = np.int64(slots[position])
+        pairs[kept] = (slot << 32) | position
+        kept += slot >= 0
+        largest = max(largest, slot)
+    pairs = pairs[:kept]
+    slot_bits, most = _bit_length(largest), _bit_length(kept)
+    # A digit with far more values than there are pairs would only count zeros.
+    most = min(max(most, _FEWEST_BITS), _MOST_BITS)
+    passes = (slot_bits + most - 1) // most
+    bits = (slot_bits + passes - 1) // max(passes, 1)
+    other = np.empty_like(pairs)
+    for digit in range(passes):
+        _sort_by_digit(pairs, other, 32 + digit * bits, bits)
+        pairs, other = other, pairs
+    return _boundaries(pairs, other)
 
 
 @numba.njit(nogil=True)
-def _sort_by_digit(keys: Any, order: Any, shift: int, bits: int) -> Any:
-    """One stable pass of a radix sort."""
+def _bit_length(number: int) -> int:
+    bits = 0
+    while number >> bits:
+        bits += 1
+    return bits
+
+
+@numba.njit(nogil=True)
+def _sort_by_digit(pairs: Any, out: Any, shift: int, bits: int) -> None:
+    """One stable pass."""
     digits = 1 << bits
     places = np.zeros(digits, np.int64)
-    for key in keys:
-        places[(key >> shift) & (digits - 1)] += 1
+    for pair in pairs:
+        places[(pair >> shift) & (digits - 1)] += 1
     total = 0
     for digit in range(digits):
         here = places[digit]
         places[digit] = total
         total += here
-    sorted_keys = np.empty_like(keys)
-    sorted_order = np.empty_like(order)
-    for i in range(keys.shape[0]):
-        digit = (keys[i] >> shift) & (digits - 1)
-        place = places[digit]
-        places[digit] = place + 1
-        sorted_keys[place] = keys[i]
-        sorted_order[place] = order[i]
-    return sorted_keys, sorted_order
+    for pair in pairs:
+        digit = (pair >> shift) & (digits - 1)
+        out[places[digit]] = pair
+        places[digit] += 1
 
 
 @numba.njit(nogil=True)
-def _boundaries(keys: Any) -> Any:
-    unique = np.empty(keys.shape[0], np.int32)
-    starts = np.empty(keys.shape[0] + 1, np.int64)
+def _boundaries(pairs: Any, order: Any) -> Any:
+    """The groups of sorted pairs; ``order`` is memory of the same length, to be written."""
+    unique = np.empty(pairs.shape[0], np.int32)
+    starts = np.empty(pairs.shape[0] + 1, np.int64)
     groups = 0
     longest = 0
-    for i in range(keys.shape[0]):
-        if i == 0 or keys[i] != keys[i - 1]:
-            unique[groups] = keys[i]
-            starts[groups] = i
-            groups += 1
-    starts[groups] = keys.shape[0]
+    last = np.int64(-1)
+    for i in range(pairs.shape[0]):
+        slot = pairs[i] >> 32
+        order[i] = pairs[i] & _LOW
+        # Written each time, and kept where a new slot begins: a branch here is hard to foretell.
+        unique[groups] = slot
+        starts[groups] = i
+        groups += slot != last
+        last = slot
+    starts[groups] = pairs.shape[0]
     for g in range(groups):
         longest = max(longest, starts[g + 1] - starts[g])
-    return unique[:groups], starts[: groups + 1], longest
+    return unique[:groups], starts[: groups + 1], order, longest

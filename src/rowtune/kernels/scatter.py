@@ -18,7 +18,7 @@ from rowtune.kernels.sums import SEGMENT, sum_long_groups, sum_positions
 from rowtune.kernels.threads import for_each_chunk
 
 _BYTES_PER_CHUNK = 1 << 20
-_ROWS_AHEAD = 8  # how far in front of its use a row is asked for
+_ROWS_AHEAD = 8  # how far in front of its use a mark is asked for
 
 
 def sum_groups(groups: Groups, grads: NDArray[Any], out: NDArray[Any]) -> None:
@@ -38,9 +38,30 @@ def sum_into_rows(groups: Groups, grads: NDArray[Any], out: NDArray[Any]) -> Non
 @numba.njit(nogil=True)
 def mark(slots: Any, stamp: int, marks: Any) -> None:
     """Set ``marks`` (k,) to ``stamp`` at the slots (n,) that are not -1."""
-    for slot in slots:
-        if slot >= 0:
-            marks[slot] = stamp
+    for i in range(slots.shape[0]):
+        soon = i + _ROWS_AHEAD
+        if soon < slots.shape[0] and slots[soon] >= 0:
+            prefetch_row(marks, np.int64(slots[soon]))
+        if slots[i] >= 0:
+            marks[slots[i]] = stamp
+
+
+@numba.njit(nogil=True)
+def none_frozen(slots: Any) -> Any:
+    """Whether no slot is -1."""
+    frozen = 0
+    for i in range(slots.shape[0]):
+        frozen += slots[i] < 0
+    return frozen == 0
+
+
+@numba.njit(nogil=True)
+def ascend(slots: Any) -> Any:
+    """Whether each slot is above the one before, so that none comes twice."""
+    wrong = 0
+    for i in range(1, slots.shape[0]):
+        wrong += slots[i] <= slots[i - 1]
+    return wrong == 0
 
 
 @numba.njit(nogil=True)
@@ -97,10 +118,6 @@ def _fill_chunk(
             passed += starts[g + 1] - starts[g] > SEGMENT
     row = begin
     for g in range(first, last):
-        soon = g + _ROWS_AHEAD
-        if soon < last:
-            for p in range(starts[soon], min(starts[soon + 1], starts[soon] + _ROWS_AHEAD)):
-                prefetch_row(grads, order[p])
         _zero(rows, row, places[g])
         row = places[g]
         if starts[g + 1] - starts[g] <= SEGMENT:

@@ -7,25 +7,41 @@ batch alone, hence so do the bits. It also keeps the rounding error of a long su
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.threads import for_each_chunk
 
 SEGMENT = 256  # positions that are summed in one go; a longer group is cut
 _SEGMENTS_PER_CHUNK = 64  # fewer are summed before another thread has woken up
+_POSITIONS_AHEAD = 8  # how far in front of its use a gradient is asked for
+
+
+@numba.njit(nogil=True)
+def prefetch_ahead(grads: Any, order: Any, i: int) -> None:
+    """Ask for the gradient that is used a few positions after ``order[i]``."""
+    if i + _POSITIONS_AHEAD < order.shape[0]:
+        prefetch_row(grads, order[i + _POSITIONS_AHEAD])
 
 
 @numba.njit(nogil=True)
 def sum_positions(grads: Any, order: Any, begin: int, end: int, total: Any) -> None:
-    """total = the sum of grads[order[begin:end]], one after the other."""
+    """total = the sum of grads[order[begin:end]], one after the other.
+
+    Whoever sums goes through ``order`` from front to back, so what is asked for ahead is what the
+    next group begins with.
+    """
+    prefetch_ahead(grads, order, begin)
     first = grads[order[begin]]
     for j in range(total.shape[0]):
         total[j] = first[j]
     for i in range(begin + 1, end):
+        prefetch_ahead(grads, order, i)
         grad = grads[order[i]]
         for j in range(total.shape[0]):
             total[j] += grad[j]
@@ -94,21 +110,33 @@ def _join(segments: Any, firsts: Any) -> Any:
     return sums
 
 
-@numba.njit(nogil=True)
-def all_finite(slots: Any, grads: Any, begin: int, end: int, most: Any) -> Any:
-    """Whether ``grads * most`` is finite wherever a slot trains.
+def finite_check(grads: NDArray[Any], most: int) -> tuple[NDArray[Any], Any]:
+    """Bits of ``grads``, and the first that are too large: what `all_finite` takes.
 
-    With ``most`` the length of the batch, no sum over duplicates can overflow either.
+    No sum of ``most`` gradients below it can overflow. The order of floats without their sign is
+    that of their bits, which infinity and NaN end.
     """
+    kind, maximum = _bits_and_maximum(grads.dtype)
+    return grads.view(kind), (maximum / grads.dtype.type(max(most, 1))).view(kind)
+
+
+@cache
+def _bits_and_maximum(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], Any]:
+    return np.dtype(f"u{dtype.itemsize}"), np.finfo(dtype).max
+
+
+@numba.njit(nogil=True)
+def all_finite(slots: Any, bits: Any, begin: int, end: int, largest: Any) -> Any:
+    """Whether no gradient of a slot that trains is above ``largest``; see `finite_check`."""
+    kind = bits.dtype.type
+    no_sign = kind(np.iinfo(bits.dtype).max >> 1)
     for i in range(begin, end):
         if slots[i] < 0:
             continue
-        grad = grads[i]
-        wrong = 0
-        # x - x is 0 for every finite x and NaN for the rest; counting spares the loop a branch.
-        for j in range(grads.shape[1]):
-            large = grad[j] * most
-            wrong += large - large != 0
-        if wrong:
+        grad = bits[i]
+        highest = kind(0)
+        for j in range(grad.shape[0]):
+            highest = max(highest, kind(grad[j] & no_sign))
+        if highest > largest:
             return False
     return True

@@ -4,6 +4,9 @@ After a parallel region on its OpenMP layer, a forked DataLoader worker is kille
 layer aborts when two Python threads launch kernels at once. A kernel here is a serial function
 that releases the interpreter's lock; several threads run it on different chunks of rows. The
 chunks never depend on the number of threads, so neither do the bits of a result.
+
+A framework whose own threads wait busily would compete with ours for the cores. An engine can lend
+us those instead: `lend_team`.
 """
 
 from __future__ import annotations
@@ -12,14 +15,19 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count
+from queue import SimpleQueue
 
 from numba import config
 
+# Has that many threads, the calling one among them, call a function that never raises, and waits
+# for them; or does nothing and says False.
+Team = Callable[[Callable[[], None], int], bool]
+
 _lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
+_jobs: SimpleQueue[_Job] = SimpleQueue()
+_team: Team | None = None
+_num_helpers = 0
 _num_threads = max(1, int(config.NUMBA_NUM_THREADS))
 
 
@@ -47,25 +55,77 @@ def for_each_chunk(work: Callable[[int], None], num_chunks: int) -> None:
         for chunk in range(num_chunks):
             work(chunk)
         return
-    numbers = count()
+    job = _Job(work, num_chunks, 1 + helpers)
+    if _team is None or not _team(job.help, 1 + helpers):
+        _on_own_threads(job, helpers)
+    job.close()
+    if job.error is not None:
+        raise job.error
 
-    def draw() -> None:
-        for chunk in _below(numbers, num_chunks):
+
+def lend_team(team: Team | None) -> None:
+    """Have this team do the work from now on, or our own threads again; a fork ends it."""
+    global _team  # noqa: PLW0603 - one for the process, as its threads are
+    _team = team
+
+
+def _on_own_threads(job: _Job, helpers: int) -> None:
+    with contextlib.suppress(RuntimeError):  # at exit no thread starts: this one does it all
+        _start_helpers(helpers)
+        for _ in range(helpers):
+            _jobs.put(job)
+    job.help()
+
+
+class _Job:
+    """One call of `for_each_chunk`. Between two steps of a training loop the caches are cold, and
+    every line of Python is paid several times; a future of the standard library has many.
+    """
+
+    def __init__(self, work: Callable[[int], None], num_chunks: int, most_threads: int) -> None:
+        self.error: BaseException | None = None
+        self._work: Callable[[int], None] | None = work
+        self._numbers, self._end = count(), num_chunks
+        self._lock, self._all_left = threading.Lock(), threading.Lock()
+        self._all_left.acquire()
+        self._places, self._busy = most_threads, 0
+        self._closed = False
+
+    def help(self) -> None:
+        """Run chunks until there are none left; not where there are threads enough."""
+        with self._lock:
+            if self._closed or not self._places:
+                return
+            self._places -= 1
+            self._busy += 1
+        try:
+            self._draw()
+        except BaseException as error:
+            self.error = error  # for `for_each_chunk` to raise
+        self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._busy -= 1
+            if self._closed and not self._busy:
+                self._all_left.release()
+
+    def _draw(self) -> None:
+        work = self._work
+        assert work is not None
+        for chunk in _below(self._numbers, self._end):
             work(chunk)
 
-    futures: list[Future[None]] = []
-    with contextlib.suppress(RuntimeError):  # at exit no thread starts: this one does it all
-        pool = _pool_of(helpers)
-        for _ in range(helpers):
-            futures.append(pool.submit(draw))
-    try:
-        draw()
-    finally:
-        # Helpers that never began are not waited for: another caller's work may be before them.
-        running = [future for future in futures if not future.cancel()]
-        wait(running)
-    for future in running:
-        future.result()
+    def close(self) -> None:
+        """Wait for the threads that have begun; those busy with another's work never do."""
+        with self._lock:
+            self._closed = True
+            wait = self._busy > 0
+        if wait:
+            self._all_left.acquire()
+        if self.error is None:
+            self._draw()  # what is left where Ctrl-C came before anybody could catch it
+        self._work = None  # a helper that comes late must not keep the arrays alive
 
 
 def _below(numbers: Iterator[int], end: int) -> Iterator[int]:
@@ -75,22 +135,30 @@ def _below(numbers: Iterator[int], end: int) -> Iterator[int]:
         yield number
 
 
-def _pool_of(size: int) -> ThreadPoolExecutor:
-    global _pool, _pool_size  # noqa: PLW0603
+def _start_helpers(number: int) -> None:
+    """Have at least this many threads that wait for jobs."""
+    global _num_helpers  # noqa: PLW0603
+    if _num_helpers >= number:
+        return
     with _lock:
-        if _pool is None or _pool_size < size:
-            _pool = ThreadPoolExecutor(size, thread_name_prefix="rowtune")
-            _pool_size = size
-        return _pool
+        while _num_helpers < number:
+            name = f"rowtune-{_num_helpers}"
+            threading.Thread(target=_help, args=(_jobs,), name=name, daemon=True).start()
+            _num_helpers += 1
 
 
-def _forget_pool() -> None:
-    """A forked child has none of its parent's threads: it starts a pool of its own when needed."""
-    global _lock, _pool, _pool_size  # noqa: PLW0603
-    _lock = threading.Lock()
-    _pool = None
-    _pool_size = 0
+def _help(jobs: SimpleQueue[_Job]) -> None:
+    while True:
+        jobs.get().help()
+
+
+def _forget_helpers() -> None:
+    """A forked child has none of its parent's threads: it starts its own when needed."""
+    global _lock, _jobs, _num_helpers, _team  # noqa: PLW0603
+    _lock, _team = threading.Lock(), None
+    _jobs = SimpleQueue()
+    _num_helpers = 0
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_forget_helpers)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rowtune.finite import refuse_non_finite
 from rowtune.kernels.fused import kernel_of
 from rowtune.kernels.grouping import Groups, group, group_unique
-from rowtune.kernels.sums import SEGMENT, all_finite, sum_long_groups
+from rowtune.kernels.sums import SEGMENT, all_finite, finite_check, sum_long_groups
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.rules import Rule
 
@@ -95,9 +95,10 @@ def check_and_group(
         NaN or infinity in a trainable row's gradient, or a sum over duplicates that overflows.
     """
     sort = group_unique if unique else group
-    most = grads.dtype.type(1 if unique else len(slots))
-    if grads.nbytes < _BYTES_PER_CHECK // 2:  # waking a thread would take longer than the check
-        if check_finite and not all_finite(slots, grads, 0, len(slots), most):
+    checked = finite_check(grads, 1 if unique else len(slots))
+    # Waking a thread takes longer than a small check, and where nothing is sorted there is no more.
+    if grads.nbytes < _BYTES_PER_CHECK * (4 if unique else 0.5):
+        if check_finite and not all_finite(slots, checked[0], 0, len(slots), checked[1]):
             refuse_non_finite(slots, grads)
         return sort(slots)
     groups: list[Groups] = []
@@ -111,7 +112,7 @@ def check_and_group(
         else:
             begin = (chunk - 1) * rows_per_chunk
             end = min(begin + rows_per_chunk, len(slots))
-            finite[chunk - 1] = all_finite(slots, grads, begin, end, most)
+            finite[chunk - 1] = all_finite(slots, checked[0], begin, end, checked[1])
 
     for_each_chunk(work, 1 + checks)
     if not all(finite):

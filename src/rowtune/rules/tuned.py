@@ -23,11 +23,18 @@ class Tuned:
     **hyper
         Hyper-parameters that differ from the rule's defaults.
 
+    Attributes
+    ----------
+    constants : array
+        The decay's number, then all of the rule's that are not the clock's, in order.
+
     Raises
     ------
     RuleError
         An unknown rule or hyper-parameter, or a value outside its range.
     """
+
+    constants: NDArray[Any]
 
     def __init__(self, rule: str | Rule, dtype: DTypeLike, **hyper: Any) -> None:
         self.rule = get(rule)
@@ -52,6 +59,7 @@ class Tuned:
         if self._clock is None or clock.hyper != self._clock.hyper:
             self._clock = clock
         self.hyper, self._numbers, self._decay_number = new, numbers, decay
+        self.constants = np.array([decay, *numbers.values()], dtype=self.dtype)
         self.decay = kind_of_decay(new)
 
     def _cast(self, name: str, number: float) -> Any:
@@ -64,11 +72,6 @@ class Tuned:
                 "state; choose a number that it can hold"
             )
         return cast
-
-    @property
-    def constants(self) -> NDArray[Any]:
-        """The decay's number, then all of the rule's that are not the clock's, in order."""
-        return np.array([self._decay_number, *self._numbers.values()], dtype=self.dtype)
 
     def clock_table(self, most: int) -> NDArray[Any]:
         """The clock's numbers for step counts up to ``most``: see `Clock.table`."""

@@ -13,7 +13,7 @@ try:
 except ImportError:
     raise ImportError('rowtune.torch needs PyTorch: pip install "rowtune[torch]"') from None
 
-from rowtune.torch import optim
+from rowtune.torch import optim, team
 from rowtune.torch.bag import EmbeddingBag
 from rowtune.torch.clip import clip_grad_norm_
 from rowtune.torch.embedding import Embedding
@@ -32,3 +32,5 @@ __all__ = [
     "save_patch",
     "subset",
 ]
+
+team.join()

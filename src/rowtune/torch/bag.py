@@ -120,13 +120,11 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
             if bounds.device.type == "cpu" and not torch.compiler.is_compiling():
                 bag_ops.check_bounds(bounds, ids.shape[0])
             return self._by_rows(ids, bounds, weights)
-        out: Tensor
-        out, _ = bag_ops.sum_bags(
+        return bag_ops.bags_of(
             self.block, self.base, self._slot_map, self._trainable, self._pending(), ids, bounds,
             weights, self.num_embeddings, -1 if self.padding_idx is None else self.padding_idx,
             self.mode == "mean", self.sparse,
         )  # fmt: skip
-        return out
 
     def _bounds(self, input: Tensor, offsets: Tensor | None) -> Tensor:
         """Where bags begin, and where the last one ends: int64 (bags + 1,)."""

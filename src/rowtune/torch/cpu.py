@@ -107,8 +107,9 @@ def dense(groups: Groups, grads: NDArray[Any], num_rows: int) -> Tensor:
 
 def by_row(groups: Groups, grads: NDArray[Any]) -> tuple[Tensor, Tensor]:
     """Touched slots and the sums of their groups."""
+    # torch resizes what it adds to a gradient of no rows: its own memory, not NumPy's.
     unique = torch.from_numpy(groups.unique).to(torch.int64)
-    if not len(unique):  # torch resizes a sparse gradient of no rows when it is added to
+    if not len(unique):
         kind = torch.from_numpy(grads[:0]).dtype
         return unique, torch.empty((0, grads.shape[1]), dtype=kind, device="cpu")
     out = memory.empty((len(unique), grads.shape[1]), grads.dtype)

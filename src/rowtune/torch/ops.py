@@ -2,6 +2,7 @@
 
 Each is opaque to torch.compile and has a fake for it. On the CPU they run the kernels, elsewhere
 plain torch operations; what is in between (autograd, autocast, DDP, checkpointing) is torch's own.
+Where nobody can tell the difference, their functions are called directly: `rowtune.torch.eager`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rowtune.kernels.scatter import none_frozen
 from rowtune.torch import cpu, plain
-from rowtune.torch.parameter import stamp
+from rowtune.torch.eager import nobody_looks_on
+from rowtune.torch.ownership import is_ours_alone
+from rowtune.torch.parameter import leave, stamp
+from rowtune.torch.views import as_array
 
 
 def on(device: torch.device) -> Any:
@@ -27,8 +32,7 @@ _LOOKUP = (
 )
 
 
-@torch.library.custom_op("rowtune::lookup", mutates_args=(), schema=_LOOKUP)
-def lookup(
+def _lookup(
     block: Tensor,
     base: Tensor | None,
     added: Tensor | None,
@@ -64,6 +68,9 @@ def lookup(
     return rows.view(*ids.shape, rows.shape[1]), slots
 
 
+lookup = torch.library.custom_op("rowtune::lookup", _lookup, mutates_args=(), schema=_LOOKUP)
+
+
 @lookup.register_fake
 def _(block: Tensor, base: Tensor | None, *arguments: Any) -> tuple[Tensor, Tensor]:
     ids = arguments[5]
@@ -73,13 +80,7 @@ def _(block: Tensor, base: Tensor | None, *arguments: Any) -> tuple[Tensor, Tens
 
 # Both mark the slots in ``pending``, and torch takes no derivative of an operator that changes one
 # of its arguments; `once_differentiable` says so to those who ask for it.
-@torch.library.custom_op(
-    "rowtune::dense_gradient",
-    mutates_args=("pending",),
-    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows, bool by_frequency)"
-    " -> Tensor",
-)
-def dense_gradient(
+def _dense_gradient(
     grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int, by_frequency: bool
 ) -> Tensor:
     """The gradient (num_rows, C) of the block, from those of the positions (n, C)."""
@@ -88,25 +89,37 @@ def dense_gradient(
     return made
 
 
+dense_gradient = torch.library.custom_op(
+    "rowtune::dense_gradient",
+    _dense_gradient,
+    mutates_args=("pending",),
+    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows, bool by_frequency)"
+    " -> Tensor",
+)
+
+
 @dense_gradient.register_fake
 def _(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int, by_frequency: bool) -> Tensor:  # noqa: ARG001
     return grads.new_empty(num_rows, grads.shape[1])
 
 
-@torch.library.custom_op(
-    "rowtune::row_gradient",
-    mutates_args=("pending",),
-    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows) -> Tensor",
-)
-def row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:
+def _row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:
     """The same as a sparse tensor of the touched rows, coalesced.
 
     torch's own embedding leaves the positions as they are, in the very memory of the gradient that
     came. Two of them that are added share it, and unscaling or clipping in place then counts twice.
     """
-    mark(slots, pending, num_rows)
     unique, sums = on(grads.device).sum_by_row(grads, slots)
+    mark(unique, pending, num_rows)
     return sparse_rows(unique, sums, num_rows)
+
+
+row_gradient = torch.library.custom_op(
+    "rowtune::row_gradient",
+    _row_gradient,
+    mutates_args=("pending",),
+    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows) -> Tensor",
+)
 
 
 @row_gradient.register_fake
@@ -118,15 +131,18 @@ def _(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:  
 
 def mark(slots: Tensor, pending: Tensor, num_rows: int) -> None:
     """Mark the slots that this backward pass meets; not where nobody keeps a record."""
-    if len(pending) == num_rows:
+    # Not of no slots either: what NumPy has seen can no longer be resized, and torch resizes those.
+    if len(pending) == num_rows and len(slots):
         on(slots.device).mark(slots, stamp(), pending)
 
 
-def sparse_rows(slots: Tensor, values: Tensor, num_rows: int) -> Tensor:
-    """A row-sparse matrix (num_rows, C) of the rows ``slots`` (u,), ascending and each once."""
+def sparse_rows(slots: Tensor, values: Tensor, num_rows: int, summed: bool = True) -> Tensor:
+    """A row-sparse matrix (num_rows, C) of the rows ``slots`` (u,): where it is ``summed``,
+    ascending and each once.
+    """
     # Says that the indices need no checking: torch warns where it is left open.
     return torch.sparse_coo_tensor(
-        slots[None], values, (num_rows, values.shape[1]), device=values.device, is_coalesced=True,
+        slots[None], values, (num_rows, values.shape[1]), device=values.device, is_coalesced=summed,
         check_invariants=False,
     )  # fmt: skip
 
@@ -165,16 +181,52 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 
 
 def _lookup_backward(ctx: Any, grads: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    alone = is_ours_alone(grads)  # asked here, before anything else refers to it
     slots, columns = ctx.saved_tensors
+    keep = alone and ctx.sparse and columns is None and not torch.is_grad_enabled()
     with torch.no_grad():
         flat = grads.reshape(slots.shape[0], grads.shape[-1])
         if columns is not None:
             flat = flat.index_select(1, columns)
-        if ctx.sparse:
-            grad = row_gradient(flat, slots, ctx.pending, ctx.num_rows)
+        directly = nobody_looks_on(flat, slots)
+        grad: Tensor
+        if keep and directly and _may_keep(flat, slots):
+            leave(slots, ctx.pending)
+            grad = sparse_rows(slots.to(torch.int64), flat, ctx.num_rows, summed=False)
+        elif ctx.sparse:
+            make = _row_gradient if directly else row_gradient
+            grad = make(flat, slots, ctx.pending, ctx.num_rows)
         else:
-            grad = dense_gradient(flat, slots, ctx.pending, ctx.num_rows, ctx.by_frequency)
+            fill = _dense_gradient if directly else dense_gradient
+            grad = fill(flat, slots, ctx.pending, ctx.num_rows, ctx.by_frequency)
     return once_differentiable(grad, grads), *[None] * 10
 
 
+def _may_keep(grads: Tensor, slots: Tensor) -> bool:
+    """Whether ``grads`` can be the values of a row-sparse gradient as they are, unsummed: then the
+    optimizer sums them in the pass that moves the rows, and no byte is written for it before.
+    """
+    return grads.device.type == "cpu" and none_frozen(as_array(slots))
+
+
 lookup.register_autograd(_lookup_backward, setup_context=_remember)
+
+
+class _Lookup(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = _lookup(*inputs)
+        _remember(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _lookup_backward(ctx, *grads)
+
+
+def rows_of(block: Tensor, *others: Any) -> Tensor:
+    """The rows alone that `lookup` gives for the same arguments."""
+    *tensors, _, _, _ = others
+    call: Any = _Lookup.apply if nobody_looks_on(block, *tensors) else lookup
+    rows: Tensor = call(block, *others)[0]
+    return rows

@@ -13,11 +13,23 @@ from rowtune.kernels.scatter import any_nonzero
 from rowtune.torch.views import as_array
 
 _RECORD = "rowtune_touched"
+_LEFT = "rowtune_left"
 
 
 def stamp() -> int:
     """What marks a slot in this backward pass, and in no other; never 0."""
     return int(torch._C._current_graph_task_id()) % (2**31 - 2) + 1
+
+
+def leave(slots: Tensor, pending: Tensor) -> None:
+    """In place of stamps, leave the ``slots`` (n,) of a row-sparse gradient beside ``pending``.
+
+    They are looked at only where a dense gradient is added to it in the same backward pass, and to
+    stamp them costs a cache miss each.
+    """
+    now = stamp()
+    left = getattr(pending, _LEFT, [])
+    setattr(pending, _LEFT, [*(pair for pair in left if pair[0] == now), (now, slots)])
 
 
 class RowParameter(nn.Parameter):
@@ -110,11 +122,15 @@ def _keep_record(parameter: Tensor) -> None:
     """Hang what this backward pass has stamped on the gradient that it has made or added to."""
     assert isinstance(parameter, RowParameter)
     grad, before = parameter.grad, parameter._record
+    left = parameter.pending.__dict__.pop(_LEFT, ())
     if grad is not None and grad.is_sparse:
         # It is its own record, and a look at every row's stamp would cost more than the step.
         parameter.keep(grad._indices()[0])
         return
     now = parameter.pending == stamp()
+    for of_pass, slots in left:
+        if of_pass == stamp():
+            now.index_fill_(0, slots.to(torch.int64), True)
     if before is not None and before.dtype != torch.bool:
         before = torch.zeros_like(now).index_fill_(0, before, True)
     if before is not None and _goes_on(parameter, before & ~now):

@@ -136,12 +136,10 @@ class RowModule(nn.Module):
         ids = as_ids(ids)
         if self.max_norm is not None:
             self._renorm(ids, self.max_norm)
-        out: Tensor
-        out, _ = ops.lookup(
+        return ops.rows_of(
             self.block, self.base, self._added, self._columns, self._slot_map, self._trainable,
             self._pending(), ids, self.num_embeddings, self.sparse, self.scale_grad_by_freq,
         )  # fmt: skip
-        return out
 
     def _pending(self) -> Tensor:
         """Where a backward pass marks its slots; nowhere if the block is not a row parameter."""

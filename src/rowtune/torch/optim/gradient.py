@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed
 
 from rowtune.errors import ShapeError
-from rowtune.kernels.scatter import rows_to_move
+from rowtune.kernels.scatter import ascend, rows_to_move
 from rowtune.torch.parameter import RowParameter
 from rowtune.torch.views import as_array
 
@@ -34,7 +34,11 @@ def row_gradient(parameter: Tensor) -> RowGradient:
             raise ShapeError(
                 f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; expected one: rows"
             )
-        return RowGradient(grad._indices()[0], grad._values(), grad.is_coalesced())
+        slots = grad._indices()[0]
+        # torch forgets that a gradient is coalesced when it accumulates it.
+        on_cpu = slots.device.type == "cpu" and len(slots)
+        unique = ascend(as_array(slots)) if on_cpu else grad.is_coalesced()
+        return RowGradient(slots, grad._values(), unique)
     record = _record(parameter)
     if grad.device.type == "cpu" and grad.dtype in (torch.float32, torch.float64):
         marks = None if record is None else as_array(record)

@@ -18,6 +18,8 @@ from rowtune.torch.optim import row_state
 from rowtune.torch.optim.row_step import Move, prepare
 from rowtune.torch.parameter import RowParameter
 
+_UNCHANGING = (int, float, str, tuple, type(None))  # values that cannot change in place
+
 
 class RowOptimizer(Optimizer):
     """Base of the optimizers in `rowtune.torch.optim`.
@@ -35,7 +37,7 @@ class RowOptimizer(Optimizer):
         # torch checks its own arguments, and gives its own defaults for those left out.
         probe = self.torch_class([torch.zeros(0, requires_grad=True)], *args, **kwargs)
         self._dense: Optimizer | None = None
-        self._tuned: dict[tuple[int, torch.dtype], Tuned] = {}
+        self._tuned: dict[tuple[int, torch.dtype], tuple[dict[str, Any] | None, Tuned]] = {}
         self._most_steps: dict[Tensor, int] = {}
         self._built = False  # torch's constructor adds the groups one by one
         super().__init__(params, {**probe.defaults, "check_finite": check_finite})
@@ -92,9 +94,12 @@ class RowOptimizer(Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch's; a gradient that is zeroed in place forgets which rows it was of."""
-        super().zero_grad(set_to_none)
+        if not set_to_none:
+            super().zero_grad(set_to_none)
         for group in self.param_groups:
             for parameter in group["params"]:
+                if set_to_none:
+                    parameter.grad = None
                 if isinstance(parameter, RowParameter):
                     parameter.forget()
 
@@ -122,15 +127,24 @@ class RowOptimizer(Optimizer):
         return [get(name) for name in self.rules]
 
     def _tuned_for(self, index: int, group: dict[str, Any], dtype: torch.dtype) -> Tuned:
+        """The rule of a group's blocks, kept while its options are the very same objects."""
+        options, tuned = self._tuned.get((index, dtype), (None, None))
+        if tuned is None or options is None or any(group[k] is not x for k, x in options.items()):
+            tuned = self._tune(group, dtype, tuned)
+            options = {key: x for key, x in group.items() if key != "params"}
+            fixed = all(isinstance(x, _UNCHANGING) for x in options.values())
+            self._tuned[index, dtype] = options if fixed else None, tuned
+        return tuned
+
+    def _tune(self, group: dict[str, Any], dtype: torch.dtype, tuned: Tuned | None) -> Tuned:
         name, hyper = self.rule_of(group)
         wide = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
         hyper = {key: _number(value) for key, value in hyper.items()}
         # A schedule may end at a rate that is 0 in the state's dtype.
         hyper["lr"] = float(wide.type(hyper["lr"]))
-        tuned = self._tuned.get((index, dtype))
         if tuned is None or tuned.rule.name != name:
-            tuned = self._tuned[index, dtype] = Tuned(get(name), wide, **hyper)
-        elif any(tuned.hyper[key] != value for key, value in hyper.items()):
+            return Tuned(get(name), wide, **hyper)
+        if any(tuned.hyper[key] != value for key, value in hyper.items()):
             tuned.set(**hyper)
         return tuned
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -43,6 +44,8 @@ def prepare(
         NaN or infinity in a touched row's gradient. Nothing has been changed then.
     """
     slots, grads, unique = row_gradient(parameter)
+    if not len(slots):
+        return lambda: None
     if maximize:
         grads = -grads
     compiled = (
@@ -53,7 +56,8 @@ def prepare(
     )
     if compiled:
         rows = as_array(grads.contiguous())
-        groups = update.check_and_group(as_array(slots.to(torch.int32)), rows, check_finite, unique)
+        which = as_array(slots).astype(np.int32, copy=False)
+        groups = update.check_and_group(which, rows, check_finite, unique)
         return _compiled(parameter, tuned, state, most_steps, groups, rows)
     return _plain(parameter, tuned, state, most_steps, slots, grads, check_finite)
 

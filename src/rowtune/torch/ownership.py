@@ -1,0 +1,84 @@
+"""Whether a gradient's memory may be kept as it is, because nobody else holds it.
+
+torch's embedding keeps the gradient that came as the values of a row-sparse one, and costs nothing.
+But autograd gives the same tensor to both sides of a sum, and a user may hold it: unscaled or
+clipped in place it then changes for all of them. Where the counts of references say that the
+gradient is this backward pass's alone, it can be kept; else its rows are summed into new memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_Counts = tuple[int, ...]
+_use_count: Any = getattr(torch.Tensor, "_use_count", None)  # older versions have it not
+
+
+def is_ours_alone(grad: Tensor) -> bool:
+    """Whether only this backward pass holds ``grad``, all of its memory, and torch made that.
+
+    Asked for the argument of a function that an autograd function's ``backward(ctx, *grads)``
+    calls with ``*grads``: one call more or less, and the references are others.
+    """
+    alone = _ALONE.get(grad._is_view())
+    if alone is None:
+        return False
+    return (
+        all(count <= least for count, least in zip(_references(grad), alone, strict=True))
+        and grad.is_contiguous()
+        and grad.untyped_storage().nbytes() == grad.numel() * grad.element_size()
+        and grad.untyped_storage().resizable()  # else it belongs to NumPy, or whoever lent it
+    )
+
+
+def _references(grad: Tensor) -> _Counts:
+    """Of the tensor, its object in Python and its memory; where it is a view of another tensor,
+    as after a reshape, of that one too.
+    """
+    memory = torch._C._storage_Use_Count(grad.untyped_storage()._cdata)
+    own = (_use_count(grad), sys.getrefcount(grad), memory)
+    base = grad._base
+    return own if base is None else (*own, _use_count(base), sys.getrefcount(base))
+
+
+class _Probe(torch.autograd.Function):
+    """Counts the references of a gradient that nobody else holds."""
+
+    seen: _Counts = ()
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ARG004
+        return rows.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _look(ctx, *grads)
+
+
+def _look(ctx: Any, grads: Tensor) -> Tensor:  # noqa: ARG001
+    _Probe.seen = _least(grads)
+    return grads.clone()
+
+
+def _least(grad: Tensor) -> _Counts:
+    return _references(grad)
+
+
+def _references_when_alone(*shape: int) -> _Counts:
+    """They differ between versions of Python, not with what runs."""
+    with torch.inference_mode(False), torch.enable_grad():
+        rows = torch.ones(2, 3, device="cpu", requires_grad=True)
+        probed: Tensor = _Probe.apply(rows)  # type: ignore[no-untyped-call]
+        shaped = probed.view(shape) if shape else probed
+        (shaped * torch.ones_like(shaped)).sum().backward()  # type: ignore[no-untyped-call]
+    return _Probe.seen
+
+
+# By whether the gradient is a view.
+_ALONE: dict[bool, _Counts] = {}
+if _use_count is not None:
+    _ALONE = {False: _references_when_alone(), True: _references_when_alone(3, 2)}
