@@ -29,27 +29,47 @@ class Parts(NamedTuple):
         return self.forward + self.backward + self.update
 
 
+class _LayerAbove(torch.autograd.Function):
+    """Stands for the rest of a model: it gives a gradient that it has made, and keeps nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, out: torch.Tensor, made: list[torch.Tensor]) -> torch.Tensor:
+        ctx.made = made
+        return out.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return ctx.made.pop(), None
+
+
 def timed_step(
     module: Callable[..., torch.Tensor],
     inputs: Sequence[Any],
     upstream: torch.Tensor | None,
     optimizer: torch.optim.Optimizer | None,
+    held: bool = True,
 ) -> Parts:
     """Forward, backward from a given gradient, update.
 
     `optimizer` is None where the backward updates by itself, `upstream` where the module returns a
-    loss. Letting the output go is part of the step: its pages go back to the system there.
+    loss. Not `held`, the gradient comes from a layer above, as in a model: a copy made before the
+    clock of the backward runs. Letting the output go is part of the step: its pages go back to the
+    system there.
     """
     start = time.perf_counter()
     out = module(*inputs)
     forward = time.perf_counter()
-    out.backward(upstream)
+    top = out
+    if not held:
+        top, upstream = _LayerAbove.apply(out, [upstream.clone()]), None
+    between = time.perf_counter()
+    top.backward(upstream)
     backward = time.perf_counter()
     if optimizer is not None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    del out
-    return Parts(forward - start, backward - forward, time.perf_counter() - backward)
+    del out, top
+    return Parts(forward - start, backward - between, time.perf_counter() - backward)
 
 
 def take_turns(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.threads import for_each_chunk
 
-_BYTES_PER_CHUNK = 1 << 18
+_BYTES_PER_CHUNK = 1 << 20
 _ROWS_AHEAD = 8  # how far in front of its use a row is asked for
 
 
@@ -66,14 +66,16 @@ def _sum(
     begin: int,
     end: int,
 ) -> None:
+    # Indexed element by element: slices of rows, handed to a function, take three times as long.
+    width, last = out.shape[1], bounds[end]
+    weighted = weights.shape[0] > 0
+    total = np.empty(width, out.dtype)
     for b in range(begin, end):
-        total = out[b]
-        for j in range(total.shape[0]):
-            total[j] = 0
+        total[:] = 0
         counted = 0
         for p in range(bounds[b], bounds[b + 1]):
             soon = p + _ROWS_AHEAD
-            if soon < bounds[end]:
+            if soon < last:
                 if slots[soon] >= 0:
                     prefetch_row(block, np.int64(slots[soon]))
                 else:
@@ -81,20 +83,17 @@ def _sum(
             if ids[p] == padding:
                 continue
             counted += 1
-            weight = weights[p] if weights.shape[0] else out.dtype.type(1)
-            if slots[p] >= 0:
-                _add(block[slots[p]], weight, total)
+            rows, row = (block, slots[p]) if slots[p] >= 0 else (base, ids[p] * base_step)
+            if weighted:
+                weight = weights[p]
+                for j in range(width):
+                    total[j] += weight * rows[row, j]
             else:
-                _add(base[ids[p] * base_step], weight, total)
-        if mean and counted > 1:
-            for j in range(total.shape[0]):
-                total[j] /= counted
-
-
-@numba.njit(nogil=True)
-def _add(row: Any, weight: Any, total: Any) -> None:
-    for j in range(total.shape[0]):
-        total[j] += weight * row[j]
+                for j in range(width):
+                    total[j] += rows[row, j]
+        share = out.dtype.type(counted if mean and counted > 1 else 1)
+        for j in range(width):
+            out[b, j] = total[j] / share
 
 
 def spread_over_positions(

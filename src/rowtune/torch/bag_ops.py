@@ -12,6 +12,7 @@ from rowtune.kernels import bags
 from rowtune.kernels.grouping import group
 from rowtune.torch import cpu, memory, ops
 from rowtune.torch.eager import nobody_looks_on
+from rowtune.torch.parameter import leave
 from rowtune.torch.views import as_array
 
 _BAGS = (
@@ -135,9 +136,15 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 def _backward(ctx: Any, grads: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     slots, ids, bounds, weights = ctx.saved_tensors
     with torch.no_grad():
-        make = _bag_gradient if nobody_looks_on(grads, slots) else bag_gradient
+        make: Any = bag_gradient
+        pending = ctx.pending
+        if nobody_looks_on(grads, slots):
+            make = _bag_gradient
+            if ctx.sparse:
+                leave(slots, pending)
+                pending = pending[:0]  # so that none is marked
         grad: Tensor = make(
-            grads.contiguous(), slots, ids, bounds, weights, ctx.pending, ctx.num_rows,
+            grads.contiguous(), slots, ids, bounds, weights, pending, ctx.num_rows,
             ctx.padding, ctx.mean, ctx.sparse,
         )  # fmt: skip
     return ops.once_differentiable(grad, grads), *[None] * 11

@@ -103,7 +103,12 @@ def _(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int, by_frequency
     return grads.new_empty(num_rows, grads.shape[1])
 
 
-def _row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:
+@torch.library.custom_op(
+    "rowtune::row_gradient",
+    mutates_args=("pending",),
+    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows) -> Tensor",
+)
+def row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:
     """The same as a sparse tensor of the touched rows, coalesced.
 
     torch's own embedding leaves the positions as they are, in the very memory of the gradient that
@@ -112,14 +117,6 @@ def _row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) 
     unique, sums = on(grads.device).sum_by_row(grads, slots)
     mark(unique, pending, num_rows)
     return sparse_rows(unique, sums, num_rows)
-
-
-row_gradient = torch.library.custom_op(
-    "rowtune::row_gradient",
-    _row_gradient,
-    mutates_args=("pending",),
-    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows) -> Tensor",
-)
 
 
 @row_gradient.register_fake
@@ -190,12 +187,15 @@ def _lookup_backward(ctx: Any, grads: Tensor, _: Tensor | None) -> tuple[Tensor 
             flat = flat.index_select(1, columns)
         directly = nobody_looks_on(flat, slots)
         grad: Tensor
-        if keep and directly and _may_keep(flat, slots):
+        if ctx.sparse and directly:
             leave(slots, ctx.pending)
-            grad = sparse_rows(slots.to(torch.int64), flat, ctx.num_rows, summed=False)
+            if keep and _may_keep(flat, slots):
+                grad = sparse_rows(slots.to(torch.int64), flat, ctx.num_rows, summed=False)
+            else:
+                unique, sums = on(flat.device).sum_by_row(flat, slots)
+                grad = sparse_rows(unique, sums, ctx.num_rows)
         elif ctx.sparse:
-            make = _row_gradient if directly else row_gradient
-            grad = make(flat, slots, ctx.pending, ctx.num_rows)
+            grad = row_gradient(flat, slots, ctx.pending, ctx.num_rows)
         else:
             fill = _dense_gradient if directly else dense_gradient
             grad = fill(flat, slots, ctx.pending, ctx.num_rows, ctx.by_frequency)

@@ -22,7 +22,8 @@ def stamp() -> int:
 
 
 def leave(slots: Tensor, pending: Tensor) -> None:
-    """In place of stamps, leave the ``slots`` (n,) of a row-sparse gradient beside ``pending``.
+    """In place of stamps, leave the ``slots`` (n,) of a row-sparse gradient beside ``pending``, -1
+    where frozen.
 
     They are looked at only where a dense gradient is added to it in the same backward pass, and to
     stamp them costs a cache miss each.
@@ -130,7 +131,7 @@ def _keep_record(parameter: Tensor) -> None:
     now = parameter.pending == stamp()
     for of_pass, slots in left:
         if of_pass == stamp():
-            now.index_fill_(0, slots.to(torch.int64), True)
+            now[slots[slots >= 0].to(torch.int64)] = True
     if before is not None and before.dtype != torch.bool:
         before = torch.zeros_like(now).index_fill_(0, before, True)
     if before is not None and _goes_on(parameter, before & ~now):
