@@ -38,7 +38,7 @@ class _LayerAbove(torch.autograd.Function):
         return out.new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ARG004
         return ctx.made.pop(), None
 
 
