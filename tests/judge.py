@@ -47,6 +47,56 @@ def _adam(w, g, s, t, h):
     return w - h["lr"] * m / (math.sqrt(v) + h["eps"])
 
 
+def _rmsprop_momentum(w, g, s, t, h):
+    s["square"] = h["alpha"] * s.get("square", 0.0) + (1 - h["alpha"]) * g**2
+    s["velocity"] = h["momentum"] * s.get("velocity", 0.0)
+    s["velocity"] += g / (math.sqrt(s["square"]) + h["eps"])
+    return w - h["lr"] * s["velocity"]
+
+
+def _centered_rmsprop(w, g, s, t, h):
+    s["square"] = h["alpha"] * s.get("square", 0.0) + (1 - h["alpha"]) * g**2
+    s["mean"] = h["alpha"] * s.get("mean", 0.0) + (1 - h["alpha"]) * g
+    return w - h["lr"] * g / (math.sqrt(s["square"] - s["mean"] ** 2) + h["eps"])
+
+
+def _centered_rmsprop_momentum(w, g, s, t, h):
+    s["square"] = h["alpha"] * s.get("square", 0.0) + (1 - h["alpha"]) * g**2
+    s["mean"] = h["alpha"] * s.get("mean", 0.0) + (1 - h["alpha"]) * g
+    root = math.sqrt(s["square"] - s["mean"] ** 2) + h["eps"]
+    s["velocity"] = h["momentum"] * s.get("velocity", 0.0) + g / root
+    return w - h["lr"] * s["velocity"]
+
+
+def _adadelta(w, g, s, t, h):
+    s["square"] = h["rho"] * s.get("square", 0.0) + (1 - h["rho"]) * g**2
+    moved = s.get("moved", 0.0)
+    step = g * math.sqrt(moved + h["eps"]) / math.sqrt(s["square"] + h["eps"])
+    s["moved"] = h["rho"] * moved + (1 - h["rho"]) * step**2
+    return w - h["lr"] * step
+
+
+def _amsgrad(w, g, s, t, h):
+    s["m"] = h["beta1"] * s.get("m", 0.0) + (1 - h["beta1"]) * g
+    s["v"] = h["beta2"] * s.get("v", 0.0) + (1 - h["beta2"]) * g**2
+    s["largest_v"] = max(s.get("largest_v", 0.0), s["v"])
+    m = s["m"] / (1 - h["beta1"] ** t)
+    v = s["largest_v"] / (1 - h["beta2"] ** t)
+    return w - h["lr"] * m / (math.sqrt(v) + h["eps"])
+
+
+def _adamax(w, g, s, t, h):
+    s["m"] = h["beta1"] * s.get("m", 0.0) + (1 - h["beta1"]) * g
+    s["u"] = max(h["beta2"] * s.get("u", 0.0), abs(g) + h["eps"])
+    return w - h["lr"] * (s["m"] / (1 - h["beta1"] ** t)) / s["u"]
+
+
+def _lion(w, g, s, t, h):
+    c = h["beta1"] * s.get("m", 0.0) + (1 - h["beta1"]) * g
+    s["m"] = h["beta2"] * s.get("m", 0.0) + (1 - h["beta2"]) * g
+    return w - h["lr"] * ((c > 0) - (c < 0))
+
+
 FORMULAS = {
     "sgd": _sgd,
     "momentum": _momentum,
@@ -56,6 +106,13 @@ FORMULAS = {
     "rmsprop": _rmsprop,
     "adam": _adam,
     "adamw": _adam,
+    "lion": _lion,
+    "rmsprop_momentum": _rmsprop_momentum,
+    "centered_rmsprop": _centered_rmsprop,
+    "centered_rmsprop_momentum": _centered_rmsprop_momentum,
+    "adadelta": _adadelta,
+    "amsgrad": _amsgrad,
+    "adamax": _adamax,
 }
 ROW_WISE = {_rowwise_adagrad}  # formulas of a whole row and one state for it
 

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune import numpy_engine
-from rowtune.errors import PatchError
+from rowtune.catch_up import Debts
+from rowtune.errors import NonFiniteError, PatchError
+from rowtune.kernels.grouping import group
 from rowtune.patch import Patch
 from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained
@@ -25,7 +27,8 @@ class Block:
     steps : int32 array of k, how often each row was touched
     """
 
-    def __init__(self, values: NDArray[Any], tuned: Tuned) -> None:
+    def __init__(self, values: NDArray[Any], tuned: Tuned, catch_up: bool = False) -> None:
+        self.debts = Debts(tuned) if catch_up else None
         self.values = values
         self._tuned = tuned
         self.state = self._fresh_state(len(values))
@@ -36,17 +39,56 @@ class Block:
         """One step of the rule: slots (n,), -1 where frozen; grads (n, C) in the state's dtype."""
         if np.may_share_memory(grads, self.values):
             grads = grads.copy()  # a user's own block as gradients: rows move while it is read
-        trained = Trained(self.values, tuple(self.state.values()), self.steps)
+        if self.debts is not None:
+            self._update_in_time(self.debts, slots, grads, check_finite)
+            return
         # Counted first: an update that Ctrl-C ends half-way has counted some rows already.
         self._most_steps += 1
-        numpy_engine.update(self._tuned, trained, self._most_steps, slots, grads, check_finite)
+        self._move(self._most_steps, slots, grads, check_finite)
+
+    def _move(
+        self, most_steps: int, slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool
+    ) -> None:
+        numpy_engine.update(self._tuned, self._trained, most_steps, slots, grads, check_finite)
+
+    @property
+    def _trained(self) -> Trained:
+        return Trained(self.values, tuple(self.state.values()), self.steps)
+
+    # --- catch-up ------------------------------------------------------------------------------
+
+    def _update_in_time(
+        self, debts: Debts, slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool
+    ) -> None:
+        """An update of rows that owe nothing, at the optimizer's step."""
+        if debts.is_full:
+            self.flush()
+        self.catch_up(slots)
+        debts.record()
+        try:
+            self._move(debts.now, slots, grads, check_finite)
+        except NonFiniteError:
+            debts.take_back()
+            raise
+
+    def catch_up(self, slots: NDArray[np.int32]) -> None:
+        """Bring the rows of slots (n,), -1 where frozen, to the optimizer's step."""
+        if self.debts is not None and len(slots):
+            self.debts.pay(self._trained, group(slots).unique)
+
+    def flush(self) -> None:
+        """Bring all rows to the optimizer's step."""
+        if self.debts is not None:
+            self.debts.pay(self._trained, np.arange(len(self.values), dtype=np.int32))
+            self.debts.begin_anew()
 
     def grow(self, new: NDArray[Any]) -> None:
         """Add rows at the end, with fresh state; the others keep theirs."""
         fresh = self._fresh_state(len(new))
         values = np.ascontiguousarray(np.concatenate([self.values, new]))
         state = {name: np.concatenate([old, fresh[name]]) for name, old in self.state.items()}
-        steps = np.concatenate([self.steps, np.zeros(len(new), np.int32)])
+        born = 0 if self.debts is None else self.debts.now
+        steps = np.concatenate([self.steps, np.full(len(new), born, np.int32)])
         # All or none: memory may have run out above.
         self.values, self.state, self.steps = values, state, steps
 
@@ -71,6 +113,10 @@ class Block:
         self.values[:] = patch.rows
         self.state, self.steps = state, steps
         self._most_steps = int(steps.max(initial=0))
+        if self.debts is not None:
+            # Rows of a lazy table have been at different steps: all of them are taken as they are.
+            steps[:] = self._most_steps
+            self.debts.begin_anew(self._most_steps)
 
     def _fresh_state(self, count: int) -> dict[str, NDArray[Any]]:
         rule, dtype = self._tuned.rule, self._tuned.dtype

@@ -61,6 +61,17 @@ def update_plain(
         suspicious = check_finite and not np.isfinite(grads * grads.dtype.type(len(slots))).all()
     if suspicious:
         refuse_non_finite(slots, grads)
+    update_with(tuned, tuned.constants, trained, slots, grads)
+
+
+def update_with(
+    tuned: Tuned,
+    constants: NDArray[Any],
+    trained: Trained,
+    slots: NDArray[np.int32],
+    grads: NDArray[Any],
+) -> None:
+    """The same, unchecked, with the decay's number and the rule's ``constants`` of some step."""
     function = bind(tuned.rule.function, numpy_verbs.OPERATIONS)
     rule = with_decay(function, tuned.decay)
-    step(numpy_verbs, rule, trained, slots, grads, tuned.numbers_at)
+    step(numpy_verbs, rule, trained, slots, grads, lambda t: tuned.numbers_at(t, constants))

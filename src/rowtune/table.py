@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import copy
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rowtune import assemble, checks
-from rowtune.base import as_base, fingerprint
+from rowtune.base import as_base
 from rowtune.block import Block
 from rowtune.errors import IdError
-from rowtune.patch import Patch, check_fingerprint, check_fits
-from rowtune.patch_file import read_patch, write_patch
 from rowtune.rows import Choice, Rows, as_ids
 from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
 from rowtune.subset import Subset
+from rowtune.table_files import TableFiles
 
 
-class Table:
+class Table(TableFiles):
     """An embedding table of N rows, some of which train; the others keep their bits.
 
     Parameters
@@ -37,6 +35,9 @@ class Table:
         Learning rate; assign ``table.lr`` to follow a schedule.
     columns : None, boolean mask of D, ids, or slice
         The columns that train; None means all.
+    catch_up : bool
+        Whether an absent row gets what the dense optimizer would have done to it (momentum, decay,
+        drift), when it is next looked up or updated, or at `flush`. By default it waits.
     **hyper
         Hyper-parameters of the rule, with torch's names and defaults.
 
@@ -58,6 +59,7 @@ class Table:
         rule: str | Rule = "adam",
         lr: float = 1e-3,
         columns: Choice | None = None,
+        catch_up: bool = False,
         **hyper: Any,
     ) -> None:
         self.base = as_base(weights)
@@ -69,7 +71,7 @@ class Table:
         chosen = self.base if self.rows.trains_all else self.base[self.rows.ids]
         native = self.dtype.newbyteorder("=")
         values = np.array(self._columns_of(chosen), dtype=native, order="C")
-        self._block = Block(values, self._tuned)
+        self._block = Block(values, self._tuned, catch_up)
         self._added = np.empty((0, self.base.shape[1]), native)  # rows as they were when added
         self._fingerprint: str | None = None
 
@@ -103,6 +105,7 @@ class Table:
         """
         given = as_ids(ids)
         slots = self.rows.slots(given).reshape(-1)
+        self._block.catch_up(slots)
         out = assemble.lookup(
             self.base, self._added, self.block, self._columns, given.reshape(-1), slots
         )
@@ -128,15 +131,10 @@ class Table:
     @property
     def weights(self) -> NDArray[Any]:
         """The whole matrix as it is now: a read-only N x D copy. `block` is not a copy."""
+        self.flush()
         matrix = assemble.whole(self.base, self._added, self.block, self._columns, self.rows.ids)
         matrix.flags.writeable = False
         return matrix
-
-    def fingerprint(self) -> str:
-        """SHA-256 of shape, dtype and bytes of the original table: see `rowtune.base`."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(self.base)
-        return self._fingerprint
 
     # --- training ----------------------------------------------------------------------------
 
@@ -152,7 +150,12 @@ class Table:
 
     def set_hyper(self, **hyper: Any) -> None:
         """Change hyper-parameters between updates; state and step counts stay."""
+        self._tuned.rule.hyper(**{**self._tuned.hyper, **hyper})  # refused before rows are moved
+        if self._block.debts is not None and set(hyper) - {"lr"}:
+            self.flush()  # what is owed so far goes by those that were
         self._tuned.set(**hyper)
+        if self._block.debts is not None and set(hyper) - {"lr"}:
+            self._block.debts.begin_anew()
 
     @property
     def lr(self) -> float:
@@ -183,11 +186,19 @@ class Table:
         """
         slots = self.rows.slots(ids)
         given = checks.gradients(grads, slots.shape, self.shape[1], self._tuned.dtype)
-        if slots.size == 0:
+        if slots.size == 0 and self._block.debts is None:
             return
         if self._columns is not None:
             given = np.ascontiguousarray(given[:, self._columns])
         self._block.update(slots.reshape(-1), given, check_finite)
+
+    def flush(self) -> None:
+        """Under catch-up, bring every row up to date; without it there is nothing to do.
+
+        `weights` and `save_patch` do so themselves; `block` and `state` are not copies, and show
+        rows as they are in memory.
+        """
+        self._block.flush()
 
     def set(self, ids: ArrayLike, values: ArrayLike, *, check_finite: bool = True) -> None:
         """Replace rows: ``values`` of ids.shape + (D,), or + (columns,) where those were chosen.
@@ -228,6 +239,7 @@ class Table:
         slots = checks.all_trainable(self.rows, given)
         if len(np.unique(slots)) < len(slots):
             raise IdError("subset names a row twice; pass numpy.unique(ids)")
+        self._block.catch_up(slots)
         return Subset(given, self.block[slots], self.set)
 
     def grow(self, new_rows: ArrayLike) -> NDArray[np.int64]:
@@ -252,50 +264,6 @@ class Table:
         self._added, self.rows = added, rows
         return np.arange(first, self.rows.num_rows, dtype=np.int64)
 
-    # --- files -------------------------------------------------------------------------------
-
-    def save_patch(self, path: str | os.PathLike[str], *, state: bool = False) -> None:
-        """Write the trained rows, and with ``state`` what the rule remembers, to a small file.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written; an older one of this name is kept.
-        """
-        write_patch(
-            Patch(
-                ids=self.rows.ids,
-                rows=self.block,
-                fingerprint=self.fingerprint(),
-                shape=self.shape,
-                base_rows=len(self.base),
-                columns=self._columns,
-                added=self._added if self._columns is not None and len(self._added) else None,
-                rule=self.rule,
-                steps=self.steps if state else None,
-                state=self.state if state else {},
-            ),
-            path,
-        )
-
-    def load_patch(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Take rows from a patch of the same rows, and state from it, or afresh if it has none.
-
-        Raises
-        ------
-        PatchError
-            A damaged patch, one for another base (unless ``force``), of other rows or columns, or
-            with the state of another rule. Nothing is changed then.
-        """
-        patch = read_patch(path)
-        if not force:
-            check_fingerprint(patch, path, self.fingerprint())
-        name = str(self.dtype.newbyteorder("="))
-        check_fits(patch, path, self.shape, name, self.rows.ids, self._columns)
-        self._block.load(patch, path)
-        if patch.added is not None:
-            self._added = patch.added.copy()
-
     # --- inside ------------------------------------------------------------------------------
 
     def _columns_of(self, whole: NDArray[Any]) -> NDArray[Any]:
@@ -316,5 +284,6 @@ class Table:
         self, ids: ArrayLike, new: ArrayLike, check_finite: bool
     ) -> tuple[NDArray[np.int32], NDArray[Any]]:
         slots = checks.all_trainable(self.rows, ids)
+        self._block.catch_up(slots.reshape(-1))
         width = self.block.shape[1]
         return slots, checks.values(new, np.shape(ids), width, self.dtype, check_finite)

@@ -21,7 +21,7 @@ from rowtune.kernels import threads
 from rowtune.kernels.fused import kernel_of
 from rowtune.kernels.row_sum import row_sum
 from rowtune.rules import per_row, row_mean, row_norm, rule
-from rowtune.rules.adaptive import adam_clock
+from rowtune.rules.moments import adam_clock
 from rowtune.step import Trained
 
 

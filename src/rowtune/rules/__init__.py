@@ -7,7 +7,7 @@ finds it, and with it the tests, the command line's choices and the documentatio
 from __future__ import annotations
 
 from rowtune.errors import RuleError
-from rowtune.rules import adaptive, descent
+from rowtune.rules import adaptive, descent, moments
 from rowtune.rules.form import Rule, per_row, rule
 from rowtune.rules.operations import bind, row_mean, row_norm
 
@@ -15,7 +15,7 @@ __all__ = ["Rule", "bind", "get", "names", "per_row", "row_mean", "row_norm", "r
 
 _REGISTRY: dict[str, Rule] = {
     value.name: value
-    for module in (descent, adaptive)
+    for module in (descent, adaptive, moments)
     for value in vars(module).values()
     if isinstance(value, Rule)
 }

@@ -29,7 +29,7 @@ Function = Callable[..., Any]
 
 _DECAY_DEFAULTS: dict[str, float | bool] = {"weight_decay": 0.0, "decoupled": False}
 _SWITCHES = {"decoupled", "nesterov"}
-_BELOW_ONE = {"beta1", "beta2", "alpha", "momentum"}
+_BELOW_ONE = {"beta1", "beta2", "alpha", "momentum", "rho"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +191,7 @@ def rule(
             name=function.__name__,
             function=function,
             state={k: x.first if isinstance(x, PerRow) else x for k, x in given.items()},
-            defaults={**defaults, **_DECAY_DEFAULTS},
+            defaults=defaults | {k: x for k, x in _DECAY_DEFAULTS.items() if k not in defaults},
             clock=clock_function,
             clock_names=tuple(clock_names.split()),
             per_row=frozenset(k for k, x in given.items() if isinstance(x, PerRow)),

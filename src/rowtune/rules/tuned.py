@@ -78,10 +78,13 @@ class Tuned:
         assert self._clock is not None
         return self._clock.table(most)
 
-    def numbers_at(self, t: NDArray[np.int32]) -> list[Any]:
-        """Numbers for rows at step counts ``t`` (u,), as `rowtune.step.step` wants them."""
+    def numbers_at(self, t: NDArray[np.int32], constants: NDArray[Any] | None = None) -> list[Any]:
+        """Numbers for rows at step counts ``t`` (u,), as `rowtune.step.step` wants them; with
+        ``constants`` of another step than the last.
+        """
         table = self.clock_table(int(t.max(initial=0)))
         clock = table[np.minimum(t, len(table) - 1)]
         by_name = {name: clock[:, i : i + 1] for i, name in enumerate(self.rule.clock_names)}
-        by_name.update(self._numbers)
-        return [self._decay_number, *(by_name[name] for name in self.rule.number_names)]
+        decay, *others = self.constants if constants is None else constants
+        by_name.update(zip(self._numbers, others, strict=True))
+        return [decay, *(by_name[name] for name in self.rule.number_names)]

@@ -1,0 +1,163 @@
+"""Catch-up: an absent row gets what the dense optimizer would have done to it, when it is read.
+
+Under catch-up a row's step count is that of the optimizer up to which the row has been brought, so
+that bias corrections count the optimizer's steps, as the dense optimizer's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rowtune import ledger as ledgers
+from rowtune import numpy_engine, numpy_verbs
+from rowtune.kernels import absence, update
+from rowtune.kernels.grouping import group_unique
+from rowtune.rules import bind
+from rowtune.rules.absent import absent_step_of, doubt_names, pay_names
+from rowtune.rules.tuned import Tuned
+from rowtune.step import Trained
+
+# What of the way that a row drifts may be lost to the series that it is computed by.
+_PRECISION = {4: 1e-7, 8: 1e-11}
+
+
+class Debts:
+    """What the absent rows of one block owe.
+
+    Raises
+    ------
+    RuleError
+        The rule has no absent step: see `rowtune.rules.absent`.
+    """
+
+    def __init__(self, tuned: Tuned, now: int = 0) -> None:
+        self._tuned = tuned
+        self._absent = absent_step_of(tuned.rule)
+        self._ledger = ledgers.Ledger(tuned, self._absent, now)
+
+    @property
+    def now(self) -> int:
+        """Steps that the optimizer has taken."""
+        return self._ledger.now
+
+    def record(self) -> None:
+        """The optimizer takes a step, with the hyper-parameters as they are."""
+        self._ledger.record(self._tuned)
+
+    def take_back(self) -> None:
+        """The last step was refused."""
+        self._ledger.take_back()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every row should be brought up to date, and `begin_anew` be called."""
+        return len(self._ledger) >= ledgers.MOST_STEPS
+
+    def begin_anew(self, now: int | None = None) -> None:
+        """Forget the steps taken: no row owes anything, and the next step is ``now`` + 1."""
+        at = self.now if now is None else now
+        self._ledger = ledgers.Ledger(self._tuned, self._absent, at)
+
+    def pay(self, trained: Trained, slots: NDArray[np.int32]) -> None:
+        """Bring the rows ``slots`` (unique) up to date, in place."""
+        slots = slots[trained.steps[slots] < self.now]
+        if not len(slots):
+            return
+        coupled = self._tuned.decay == "coupled" and not self._absent.linear
+        if coupled:
+            self._step_through(trained, slots)
+        elif update.can_compile(trained.block):
+            self._pay_compiled(trained, slots)
+        else:
+            self._pay_plain(trained, slots)
+
+    # --- the three ways ------------------------------------------------------------------------
+
+    def _pay_compiled(self, trained: Trained, slots: NDArray[np.int32]) -> None:
+        ledger, tuned = self._ledger, self._tuned
+        absence.pay(
+            tuned.rule, self._absent, tuned.decay, trained.block, trained.state, trained.steps,
+            slots, ledger.nodes, ledger.first, ledger.now, ledger.history,
+            tuned.clock_table(ledger.now), self._numbers(),
+        )  # fmt: skip
+
+    def _limit(self) -> tuple[float, int]:
+        limit = self._absent.limit
+        if limit is None:
+            return 0.0, 0
+        hyper = {n: float(x) for n, x in self._tuned.hyper.items()}
+        names = limit.__code__.co_varnames[1 : limit.__code__.co_argcount]
+        found: tuple[float, int] = limit(
+            _PRECISION[self._tuned.dtype.itemsize], **{name: hyper[name] for name in names}
+        )
+        return found
+
+    def _numbers(self) -> NDArray[Any]:
+        hyper = self._tuned.hyper
+        names = [n for n in pay_names(self._tuned.rule, self._absent) if n in hyper]
+        limit, longest = self._limit()
+        # More steps than a ledger holds are all of them; a float32 holds those exactly.
+        longest = min(longest, 2 * ledgers.MOST_STEPS)
+        return np.array([*(hyper[n] for n in names), limit, longest], dtype=self._tuned.dtype)
+
+    def _pay_plain(self, trained: Trained, slots: NDArray[np.int32]) -> None:
+        """The same by NumPy, where numba has no such dtype: rows with doubts are stepped whole."""
+        dtype, rule = self._tuned.dtype, self._tuned.rule
+        rows = [array[slots].astype(dtype) for array in (trained.block, *trained.state)]
+        doubtful = self._doubtful(rows[1:])
+        if doubtful.any():
+            _, longest = self._limit()
+            self._step_through(trained, slots[doubtful], longest)
+            slots = slots[trained.steps[slots] < self.now]
+            rows = [array[slots].astype(dtype) for array in (trained.block, *trained.state)]
+        product = ledgers.products(self._ledger, trained.steps[slots], self.now).astype(dtype)
+        given: dict[str, Any] = {n: dtype.type(x) for n, x in self._tuned.hyper.items()}
+        for place, name in enumerate(self._absent.names):
+            given[name] = product[:, place // 4, place % 4, None]
+        pay: Callable[..., Any] = bind(self._absent.pay, numpy_verbs.OPERATIONS)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            paid = pay(*rows, *(given[name] for name in pay_names(rule, self._absent)))
+        paid = paid if isinstance(paid, tuple) else (paid,)
+        for array, new in zip((trained.block, *trained.state), paid, strict=True):
+            array[slots] = new
+        trained.steps[slots] = self.now
+
+    def _doubtful(self, state: list[NDArray[Any]]) -> NDArray[np.bool_]:
+        absent = self._absent
+        if absent.doubt is None:
+            return np.zeros(len(state[0]) if state else 0, np.bool_)
+        dtype = self._tuned.dtype
+        given = {n: dtype.type(x) for n, x in self._tuned.hyper.items()}
+        given["limit"] = dtype.type(self._limit()[0])
+        doubt = bind(absent.doubt, numpy_verbs.OPERATIONS)
+        found = doubt(*state, *(given[n] for n in doubt_names(self._tuned.rule, absent)))
+        doubtful: NDArray[np.bool_] = found.any(axis=1)
+        return doubtful
+
+    def _step_through(
+        self, trained: Trained, slots: NDArray[np.int32], most: int | None = None
+    ) -> None:
+        """Every missed step (of each row ``most`` of them) with a gradient of zero."""
+        since = trained.steps[slots].astype(np.int64)
+        until = np.minimum(since + (most or 1 << 40), self.now)
+        zeros = np.zeros((len(slots), trained.block.shape[1]), self._tuned.dtype)
+        for t in range(int(since.min()) + 1, self.now + 1):
+            here = slots[(since < t) & (t <= until)]
+            if len(here):
+                self._step(trained, here, zeros[: len(here)], t)
+
+    def _step(
+        self, trained: Trained, slots: NDArray[np.int32], zeros: NDArray[Any], t: int
+    ) -> None:
+        tuned, numbers = self._tuned, self._ledger.history[t - self._ledger.first - 1]
+        if update.can_compile(trained.block):
+            update.move_groups(
+                tuned.rule, tuned.decay, trained.block, trained.state, trained.steps,
+                group_unique(slots), zeros, tuned.clock_table(t), numbers,
+            )  # fmt: skip
+        else:
+            numpy_engine.update_with(tuned, numbers, trained, slots, zeros)

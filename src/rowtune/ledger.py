@@ -1,0 +1,107 @@
+"""The steps that an optimizer has taken, so that a row which was absent can be told its share.
+
+Each step leaves a few 2 x 2 matrices (a rule's course) and the numbers that the rule took. The
+matrices are kept in a tree of products over 2, 4, 8, ... steps: those of any range of steps are
+then the product of a few.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rowtune.rules.absent import Absent
+from rowtune.rules.decay import kind_of_decay
+from rowtune.rules.tuned import Tuned
+
+MOST_STEPS = 1 << 16  # then every row is brought up to date, and the ledger begins anew
+_FIRST_CAPACITY = 256
+
+
+class Ledger:
+    """The steps after ``first``.
+
+    Attributes
+    ----------
+    first, now : int
+        The optimizer's step before the first that is in here, and the last one.
+    nodes : float64 (2 * capacity, M, 4)
+        Steps, then products of pairs, of fours, ...; see `rowtune.kernels.absence.range_product`.
+    history : array (n, c)
+        The decay's number and the rule's constants at each step, in the state's dtype.
+    """
+
+    def __init__(self, tuned: Tuned, absent: Absent, first: int = 0) -> None:
+        self.first = self.now = first
+        self._absent = absent
+        matrices = len(absent.names) // 4
+        self.nodes = np.zeros((2 * _FIRST_CAPACITY, matrices, 4))
+        self.history = np.zeros((_FIRST_CAPACITY, len(tuned.constants)), tuned.dtype)
+
+    def __len__(self) -> int:
+        return self.now - self.first
+
+    def record(self, tuned: Tuned) -> None:
+        """The optimizer takes its next step, with these hyper-parameters."""
+        place = len(self)
+        if place == len(self.history):
+            self._double()
+        self.history[place] = tuned.constants
+        self.nodes[place] = self._matrices(tuned)
+        self.now += 1
+        level, capacity = 0, len(self.history)
+        while place & 1:
+            level, place = level + 1, place >> 1
+            below = 2 * capacity - ((2 * capacity) >> (level - 1))
+            earlier, later = self.nodes[below + 2 * place : below + 2 * place + 2].reshape(
+                2, -1, 2, 2
+            )
+            here = 2 * capacity - ((2 * capacity) >> level) + place
+            self.nodes[here] = (later @ earlier).reshape(-1, 4)
+
+    def take_back(self) -> None:
+        """The last step was not taken after all."""
+        self.now -= 1
+
+    def _matrices(self, tuned: Tuned) -> Any:
+        hyper = {name: float(value) for name, value in tuned.hyper.items()}
+        kind = kind_of_decay(tuned.hyper)
+        hyper["shrink"] = 1.0 - hyper["lr"] * hyper["weight_decay"] * (kind == "decoupled")
+        hyper["penalty"] = hyper["weight_decay"] * (kind == "coupled")
+        given = {name: hyper[name] for name in self._absent.course_takes}
+        return self._absent.course(float(self.now + 1), **given)
+
+    def _double(self) -> None:
+        old, capacity = self.nodes, len(self.history)
+        self.history = np.concatenate([self.history, np.zeros_like(self.history)])
+        self.nodes = np.zeros((4 * capacity, *old.shape[1:]))
+        level = 0
+        while capacity >> level:
+            before = 2 * capacity - ((2 * capacity) >> level)
+            after = 4 * capacity - ((4 * capacity) >> level)
+            count = capacity >> level
+            self.nodes[after : after + count] = old[before : before + count]
+            level += 1
+
+
+def products(ledger: Ledger, since: NDArray[np.int32], until: int) -> NDArray[np.float64]:
+    """The products (u, M, 4) from steps ``since`` (u,) to ``until``, each ``since`` once computed.
+
+    As `rowtune.kernels.absence.range_product`, plainly.
+    """
+    capacity = len(ledger.history)
+    found: dict[int, NDArray[np.float64]] = {}
+    for start in np.unique(since).tolist():
+        product = np.tile(np.eye(2), (ledger.nodes.shape[1], 1, 1))
+        at, end = start - ledger.first, until - ledger.first
+        while at < end:
+            level = 0
+            while (at >> level) & 1 == 0 and at + (2 << level) <= end:
+                level += 1
+            node = ledger.nodes[2 * capacity - ((2 * capacity) >> level) + (at >> level)]
+            product = node.reshape(-1, 2, 2) @ product
+            at += 1 << level
+        found[start] = product.reshape(-1, 4)
+    return np.stack([found[s] for s in since.tolist()]) if len(since) else np.empty((0, 0, 4))
