@@ -113,6 +113,8 @@ class Debts:
             _, longest = self._limit()
             self._step_through(trained, slots[doubtful], longest)
             slots = slots[trained.steps[slots] < self.now]
+            if not len(slots):
+                return
             rows = [array[slots].astype(dtype) for array in (trained.block, *trained.state)]
         product = ledgers.products(self._ledger, trained.steps[slots], self.now).astype(dtype)
         given: dict[str, Any] = {n: dtype.type(x) for n, x in self._tuned.hyper.items()}
