@@ -306,3 +306,19 @@ def test_ctrl_c_says_so_and_leaves_nothing(tmp_path):
     assert "stopped" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_rules_are_shown_with_source_equality_state_and_catch_up(rowtune):
+    from rowtune import rules
+
+    shown = rowtune("rules")
+    assert shown.returncode == 0, shown.stderr
+    for name in rules.names():
+        assert f" {name} " in shown.stdout
+    table = json.loads(rowtune("rules", "--json", "-").stdout)["rules"]
+    assert [each["name"] for each in table] == list(rules.names())
+    adam = next(each for each in table if each["name"] == "adam")
+    assert adam["equals"] == "torch.optim.Adam"
+    assert adam["source"].endswith("ICLR 2015")
+    assert (adam["state"], adam["defaults"]["beta2"]) == ("2 D", 0.999)
+    assert adam["catch_up"].startswith("closed form")

@@ -47,9 +47,9 @@ def agree(lazy, eager, rtol=1e-12):
 
 
 def run(lazy, eager, batches, rate=lambda t: 0.01, look=True):
-    for t, (ids, grads) in enumerate(batches):
+    for t, (ids, drawn) in enumerate(batches):
         lazy.lr = eager.lr = rate(t)
-        grads = grads.astype(lazy.dtype)
+        grads = drawn.astype(lazy.dtype)
         if look and t % 3:
             lazy.lookup(ids)
         lazy.update(ids, grads)

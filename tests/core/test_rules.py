@@ -14,6 +14,7 @@ from numpy import maximum, sign, where
 from rowtune import Table, numpy_engine, rules
 from rowtune.errors import RuleError
 from rowtune.kernels import update as kernels
+from rowtune.rules.described import described
 from rowtune.step import Trained
 
 HYPER = {"lr_decay": 0.1, "initial_accumulator_value": 0.3, "momentum": 0.7, "eps": 1e-3}
@@ -264,11 +265,19 @@ def test_hyper_parameters_change_between_updates_and_state_stays():
     assert table.lr == 1.0
 
 
-def test_every_rule_says_its_formula_and_its_source():
-    for name in rules.names():
-        doc = rules.get(name).doc
-        assert "`torch.optim." in doc or "`optax." in doc, name
-        assert re.search(r"\b(19|20)\d\d\b", doc), name
+def test_every_rule_says_its_formula_its_source_and_what_it_equals():
+    found = {name: described(rules.get(name)) for name in rules.names()}
+    for name, each in found.items():
+        assert re.search(r"\b(19|20)\d\d$", each.source), name
+        assert len(each.formula) > 10, name
+    assert found["adamw"].equals == "torch.optim.AdamW"
+    assert found["adam"].equals == "torch.optim.Adam"
+    assert found["nesterov"].equals == "torch.optim.SGD(nesterov=True)"
+    assert found["rowwise_adagrad"].state == "1"
+    assert found["centered_rmsprop_momentum"].state == "3 D"
+    assert {each.equals.split(".")[0] for each in found.values()} == {
+        "torch", "optax", "EXACT_ROWWISE_ADAGRAD",
+    }  # fmt: skip
 
 
 def test_a_clock_may_depend_on_the_learning_rate():

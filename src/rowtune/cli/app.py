@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from rowtune import __version__
 from rowtune.cli.extend import extend
+from rowtune.cli.rules import rules
 from rowtune.cli.six_items import six_items
 from rowtune.cli.verify import verify
 from rowtune.errors import RowtuneError
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (extend, verify, six_items):
+for verb in (extend, verify, rules, six_items):
     app.command()(verb)
 
 

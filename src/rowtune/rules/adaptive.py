@@ -54,11 +54,11 @@ def adagrad_absent(row, total, kept):  # type: ignore[no-untyped-def]
 def rowwise_adagrad(row, grad, total, lr, slowed, eps):  # type: ignore[no-untyped-def]
     """total = total + mean(grad^2) over the row; row - lr * slowed * grad / (sqrt(total) + eps).
 
-    Adagrad with one number per row, not one per element: Mudigere et al., "Software-Hardware
+    Adagrad with one number per row, not one per element. Mudigere et al., "Software-Hardware
     Co-design for Fast and Scalable Training of Deep Learning Recommendation Models", ISCA 2022. eps
-    stands outside the root. Equals FBGEMM's EXACT_ROWWISE_ADAGRAD (whose own eps is 1e-8 where none
-    is given), TorchRec's RowWiseAdagrad where every row is touched in every step, and on rows of
-    one column `torch.optim.Adagrad`. Where columns were chosen, the mean is that of these.
+    stands outside the root. Equals FBGEMM's `EXACT_ROWWISE_ADAGRAD` (whose own eps is 1e-8 where
+    none is given), TorchRec's RowWiseAdagrad where every row is touched in every step, and on rows
+    of one column `torch.optim.Adagrad`. Where columns were chosen, the mean is that of these.
     """
     total = total + row_mean(grad * grad)
     return row - lr * slowed * (grad / (sqrt(total) + eps)), total

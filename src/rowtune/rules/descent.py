@@ -32,9 +32,10 @@ def sgd_absent(row, kept):  # type: ignore[no-untyped-def]
 def momentum(row, grad, velocity, lr, momentum, nesterov):  # type: ignore[no-untyped-def]
     """velocity = momentum * velocity + grad; row - lr * velocity.
 
-    Polyak, 1964; with ``nesterov`` the step is grad + momentum * velocity: Sutskever et al.,
-    "On the importance of initialization and momentum in deep learning", ICML 2013, as rearranged by
-    `torch.optim.SGD(momentum=...)`, which this equals (dampening 0).
+    Polyak, "Some methods of speeding up the convergence of iteration methods", 1964. With
+    ``nesterov`` the step is grad + momentum * velocity: Sutskever et al., "On the importance of
+    initialization and momentum in deep learning", ICML 2013, as rearranged by torch. Equals
+    `torch.optim.SGD(momentum=...)` with dampening 0 (nesterov: `torch.optim.SGD(nesterov=True)`).
     """
     velocity = momentum * velocity + grad
     direction = where(nesterov > 0, grad + momentum * velocity, velocity)

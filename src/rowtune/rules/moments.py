@@ -32,7 +32,7 @@ def adam(  # type: ignore[no-untyped-def]
 
     m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t), with t the steps of this row.
     Kingma & Ba, "Adam", ICLR 2015, algorithm 1; eps stands outside the root of the corrected v'.
-    Equals `torch.optim.Adam` where every row is touched in every step.
+    Equals `torch.optim.Adam` (adamw: `torch.optim.AdamW`) where every row is touched in every step.
     """
     m = beta1 * m + one_minus_beta1 * grad
     v = beta2 * v + one_minus_beta2 * (grad * grad)
