@@ -28,6 +28,7 @@ def refuse_non_finite(slots: NDArray[np.int32], grads: NDArray[Any]) -> None:
     unique, group = np.unique(slots[trainable], return_inverse=True)
     sums = np.zeros((len(unique), grads.shape[1]))
     np.add.at(sums, group, np.abs(grads[trainable], dtype=np.float64))
+    sums *= 1 + len(slots) * np.finfo(grads.dtype).eps  # a sum in their dtype rounds every time
     with np.errstate(over="ignore"):
         if not np.isfinite(sums.astype(grads.dtype)).all():
             raise NonFiniteError(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import weakref
 from pathlib import Path
+from queue import SimpleQueue
 
 import numba.core.event
 import numpy as np
@@ -100,6 +103,84 @@ def test_several_threads_are_really_used(num_threads):
     num_threads(2)
     both = threading.Barrier(2, timeout=20)  # passes only if two chunks run at the same time
     threads.for_each_chunk(lambda chunk: both.wait(), 2)
+
+
+@pytest.fixture
+def busy_helper(num_threads, monkeypatch):
+    """The pool's one thread, held until the event is set."""
+    monkeypatch.setattr(threads, "_team", None)
+    monkeypatch.setattr(threads, "_jobs", SimpleQueue())
+    monkeypatch.setattr(threads, "_num_helpers", 0)
+    num_threads(2)
+    held, release = threading.Barrier(3, timeout=20), threading.Event()
+
+    def hold(chunk):
+        held.wait()
+        release.wait(20)
+
+    other = threading.Thread(target=threads.for_each_chunk, args=(hold, 2))
+    other.start()
+    held.wait()
+    yield release
+    release.set()
+    other.join()
+
+
+def until_the_helper_is_free(release):
+    """Nothing is left to do for it: the job that comes last is done, too."""
+    release.set()
+    both = threading.Barrier(2, timeout=20)
+    threads.for_each_chunk(lambda chunk: both.wait(), 2)
+
+
+def test_a_helper_that_comes_late_does_nothing_and_keeps_nothing(busy_helper):
+    array, seen = np.zeros(5), []
+    gone = weakref.ref(array)
+
+    def work(chunk, array=array):
+        seen.append((chunk, len(array)))
+
+    threads.for_each_chunk(work, 5)
+    del work, array
+    assert threads._jobs.qsize() == 1  # which it has not come to
+    assert gone() is None
+    until_the_helper_is_free(busy_helper)
+    assert seen == [(chunk, 5) for chunk in range(5)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_after_an_error_a_late_helper_does_not_go_on(busy_helper, error):
+    seen = []
+
+    def work(chunk):
+        seen.append(chunk)
+        if chunk == 1:
+            raise error
+
+    with pytest.raises(error):
+        threads.for_each_chunk(work, 5)
+    until_the_helper_is_free(busy_helper)
+    assert seen == [0, 1]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals are sent to threads")
+def test_ctrl_c_while_waiting_for_a_helper_is_raised_once_it_is_done(num_threads, monkeypatch):
+    monkeypatch.setattr(threads, "_team", None)
+    num_threads(2)
+    caller, running, both = threading.get_ident(), set(), threading.Barrier(2, timeout=20)
+
+    def work(chunk):
+        running.add(chunk)
+        both.wait()
+        if threading.get_ident() != caller:
+            time.sleep(0.1)  # the other one waits by now
+            signal.pthread_kill(caller, signal.SIGINT)
+            time.sleep(0.1)
+        running.discard(chunk)
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.for_each_chunk(work, 2)
+    assert not running
 
 
 def test_two_python_threads_launch_kernels_at_once(num_threads):

@@ -113,11 +113,15 @@ def _join(segments: Any, firsts: Any) -> Any:
 def finite_check(grads: NDArray[Any], most: int) -> tuple[NDArray[Any], Any]:
     """Bits of ``grads``, and the first that are too large: what `all_finite` takes.
 
-    No sum of ``most`` gradients below it can overflow. The order of floats without their sign is
-    that of their bits, which infinity and NaN end.
+    No sum of ``most`` gradients below it can overflow, with room for rounding. Floats without their
+    sign are in the order of their bits, and infinity and NaN come last.
     """
     kind, maximum = _bits_and_maximum(grads.dtype)
-    return grads.view(kind), (maximum / grads.dtype.type(max(most, 1))).view(kind)
+    return grads.view(kind), _largest(maximum, most).view(kind)
+
+
+def _largest(maximum: Any, most: int) -> Any:
+    return maximum if most <= 1 else maximum / type(maximum)(2 * most)
 
 
 @cache

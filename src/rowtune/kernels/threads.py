@@ -20,9 +20,9 @@ from queue import SimpleQueue
 
 from numba import config
 
-# Has that many threads, the calling one among them, call a function that never raises, and waits
-# for them; or does nothing and says False.
-Team = Callable[[Callable[[], None], int], bool]
+# ``team(draw, help, number)`` calls ``draw`` here and ``help``, which never raises, on number - 1
+# other threads, and waits for them whatever ``draw`` raises; or does nothing and says False.
+Team = Callable[[Callable[[], None], Callable[[], None], int], bool]
 
 _lock = threading.Lock()
 _jobs: SimpleQueue[_Job] = SimpleQueue()
@@ -55,10 +55,12 @@ def for_each_chunk(work: Callable[[int], None], num_chunks: int) -> None:
         for chunk in range(num_chunks):
             work(chunk)
         return
-    job = _Job(work, num_chunks, 1 + helpers)
-    if _team is None or not _team(job.help, 1 + helpers):
-        _on_own_threads(job, helpers)
-    job.close()
+    job = _Job(work, num_chunks, helpers)
+    try:
+        if _team is None or not _team(job.draw, job.help, 1 + helpers):
+            _on_own_threads(job, helpers)
+    finally:
+        job.close()
     if job.error is not None:
         raise job.error
 
@@ -74,7 +76,7 @@ def _on_own_threads(job: _Job, helpers: int) -> None:
         _start_helpers(helpers)
         for _ in range(helpers):
             _jobs.put(job)
-    job.help()
+    job.draw()
 
 
 class _Job:
@@ -82,24 +84,31 @@ class _Job:
     every line of Python is paid several times; a future of the standard library has many.
     """
 
-    def __init__(self, work: Callable[[int], None], num_chunks: int, most_threads: int) -> None:
+    def __init__(self, work: Callable[[int], None], num_chunks: int, most_helpers: int) -> None:
         self.error: BaseException | None = None
         self._work: Callable[[int], None] | None = work
         self._numbers, self._end = count(), num_chunks
         self._lock, self._all_left = threading.Lock(), threading.Lock()
         self._all_left.acquire()
-        self._places, self._busy = most_threads, 0
+        self._places, self._busy = most_helpers, 0
         self._closed = False
 
+    def draw(self) -> None:
+        """Run chunks until there are none left: the caller's part, where Ctrl-C may come."""
+        work = self._work
+        assert work is not None
+        for chunk in _below(self._numbers, self._end):
+            work(chunk)
+
     def help(self) -> None:
-        """Run chunks until there are none left; not where there are threads enough."""
+        """The same on another thread; not where there are threads enough."""
         with self._lock:
             if self._closed or not self._places:
                 return
             self._places -= 1
             self._busy += 1
         try:
-            self._draw()
+            self.draw()
         except BaseException as error:
             self.error = error  # for `for_each_chunk` to raise
         self._leave()
@@ -110,21 +119,13 @@ class _Job:
             if self._closed and not self._busy:
                 self._all_left.release()
 
-    def _draw(self) -> None:
-        work = self._work
-        assert work is not None
-        for chunk in _below(self._numbers, self._end):
-            work(chunk)
-
     def close(self) -> None:
-        """Wait for the threads that have begun; those busy with another's work never do."""
+        """Wait for the helpers that have begun; those busy with another's work never do."""
         with self._lock:
             self._closed = True
             wait = self._busy > 0
         if wait:
             self._all_left.acquire()
-        if self.error is None:
-            self._draw()  # what is left where Ctrl-C came before anybody could catch it
         self._work = None  # a helper that comes late must not keep the arrays alive
 
 

@@ -11,7 +11,7 @@ from rowtune.errors import ShapeError
 from rowtune.kernels import bags
 from rowtune.kernels.grouping import group
 from rowtune.torch import cpu, memory, ops
-from rowtune.torch.eager import nobody_looks_on
+from rowtune.torch.eager import nobody_looks_on, refuse_tangents
 from rowtune.torch.parameter import leave
 from rowtune.torch.views import as_array
 
@@ -133,9 +133,11 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
     ctx.set_materialize_grads(False)  # nor zeros made for the slots, which have no gradient
 
 
-def _backward(ctx: Any, grads: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grads: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grads is None:
+        return (None,) * 12
     slots, ids, bounds, weights = ctx.saved_tensors
-    with torch.no_grad():
+    with ops.without_grad():
         make: Any = bag_gradient
         pending = ctx.pending
         if nobody_looks_on(grads, slots):
@@ -168,6 +170,7 @@ class _SumBags(torch.autograd.Function):
 def bags_of(block: Tensor, *others: Any) -> Tensor:
     """The sums alone that `sum_bags` gives for the same arguments."""
     *tensors, _, _, _, _ = others
+    refuse_tangents(block)
     call: Any = _SumBags.apply if nobody_looks_on(block, *tensors) else sum_bags
     sums: Tensor = call(block, *others)[0]
     return sums

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from rowtune.torch.parameter import RowParameter
 
@@ -31,4 +32,24 @@ def nobody_looks_on(*tensors: Any) -> bool:
 
 def _is_plain(tensor: Any) -> bool:
     """Nor one without bytes, or one whose sign torch has not turned yet."""
-    return type(tensor) in _PLAIN and (tensor is None or not (tensor.is_meta or tensor.is_neg()))
+    return type(tensor) in _PLAIN and (
+        tensor is None or not (tensor.is_meta or tensor.is_neg() or tensor._is_zerotensor())
+    )
+
+
+def refuse_tangents(block: Tensor) -> None:
+    """Raise where a forward derivative is asked for: an operator would say that it is 0.
+
+    Raises
+    ------
+    NotImplementedError
+        The block has a tangent.
+    """
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+        return
+    unpack: Any = forward_ad.unpack_dual
+    if unpack(block).tangent is not None:
+        raise NotImplementedError(
+            "a lookup has no forward derivative here; take the rows out: "
+            "rowtune.torch.subset(embedding, ids)"
+        )

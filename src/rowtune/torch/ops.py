@@ -7,6 +7,7 @@ Where nobody can tell the difference, their functions are called directly: `rowt
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from rowtune.kernels.scatter import none_frozen
 from rowtune.torch import cpu, plain
-from rowtune.torch.eager import nobody_looks_on
+from rowtune.torch.eager import nobody_looks_on, refuse_tangents
 from rowtune.torch.ownership import is_ours_alone
 from rowtune.torch.parameter import leave, stamp
 from rowtune.torch.views import as_array
@@ -65,7 +66,8 @@ def _lookup(
     flat = ids.reshape(-1)
     slots = on(block.device).slots_of(flat, num_rows, slot_map, trainable)
     rows = on(block.device).take_rows(block, base, added, columns, flat, slots)
-    return rows.view(*ids.shape, rows.shape[1]), slots
+    # Not a view, which torch would not let its user change in place.
+    return rows.new_empty(0).set_(rows.view(*ids.shape, rows.shape[1])), slots
 
 
 lookup = torch.library.custom_op("rowtune::lookup", _lookup, mutates_args=(), schema=_LOOKUP)
@@ -159,6 +161,11 @@ class _Once(torch.autograd.Function):
         )
 
 
+def without_grad() -> Any:
+    """`torch.no_grad` only where there is a mode to leave: Ctrl-C on its way out would keep it."""
+    return torch.no_grad() if torch.is_grad_enabled() else nullcontext()
+
+
 def once_differentiable(grad: Tensor, grads: Tensor) -> Tensor:
     """``grad``, made from ``grads``; to differentiate it once more is an error that says so."""
     if torch.is_grad_enabled() and grads.requires_grad:
@@ -177,11 +184,13 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
     ctx.set_materialize_grads(False)  # nor zeros made for the slots, which have no gradient
 
 
-def _lookup_backward(ctx: Any, grads: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def _lookup_backward(ctx: Any, grads: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grads is None:
+        return (None,) * 11
     alone = is_ours_alone(grads)  # asked here, before anything else refers to it
     slots, columns = ctx.saved_tensors
     keep = alone and ctx.sparse and columns is None and not torch.is_grad_enabled()
-    with torch.no_grad():
+    with without_grad():
         flat = grads.reshape(slots.shape[0], grads.shape[-1])
         if columns is not None:
             flat = flat.index_select(1, columns)
@@ -206,7 +215,9 @@ def _may_keep(grads: Tensor, slots: Tensor) -> bool:
     """Whether ``grads`` can be the values of a row-sparse gradient as they are, unsummed: then the
     optimizer sums them in the pass that moves the rows, and no byte is written for it before.
     """
-    return grads.device.type == "cpu" and none_frozen(as_array(slots))
+    # Half precision is summed in float32, which torch would not do.
+    summed_alike = grads.dtype in (torch.float32, torch.float64)
+    return summed_alike and grads.device.type == "cpu" and none_frozen(as_array(slots))
 
 
 lookup.register_autograd(_lookup_backward, setup_context=_remember)
@@ -227,6 +238,7 @@ class _Lookup(torch.autograd.Function):
 def rows_of(block: Tensor, *others: Any) -> Tensor:
     """The rows alone that `lookup` gives for the same arguments."""
     *tensors, _, _, _ = others
+    refuse_tangents(block)
     call: Any = _Lookup.apply if nobody_looks_on(block, *tensors) else lookup
     rows: Tensor = call(block, *others)[0]
     return rows

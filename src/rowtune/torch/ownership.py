@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 _Counts = tuple[int, ...]
 _use_count: Any = getattr(torch.Tensor, "_use_count", None)  # older versions have it not
@@ -39,8 +40,9 @@ def _references(grad: Tensor) -> _Counts:
     """Of the tensor, its object in Python and its memory; where it is a view of another tensor,
     as after a reshape, of that one too.
     """
-    memory = torch._C._storage_Use_Count(grad.untyped_storage()._cdata)
-    own = (_use_count(grad), sys.getrefcount(grad), memory)
+    memory = grad.untyped_storage()
+    holders = torch._C._storage_Use_Count(memory._cdata)
+    own = (_use_count(grad), sys.getrefcount(grad), holders, sys.getrefcount(memory))
     base = grad._base
     return own if base is None else (*own, _use_count(base), sys.getrefcount(base))
 
@@ -70,7 +72,7 @@ def _least(grad: Tensor) -> _Counts:
 
 def _references_when_alone(*shape: int) -> _Counts:
     """They differ between versions of Python, not with what runs."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with _disable_current_modes(), torch.inference_mode(False), torch.enable_grad():
         rows = torch.ones(2, 3, device="cpu", requires_grad=True)
         probed: Tensor = _Probe.apply(rows)  # type: ignore[no-untyped-call]
         shaped = probed.view(shape) if shape else probed

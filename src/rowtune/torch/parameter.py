@@ -14,6 +14,7 @@ from rowtune.torch.views import as_array
 
 _RECORD = "rowtune_touched"
 _LEFT = "rowtune_left"
+_MOST_LEFT = 255
 
 
 def stamp() -> int:
@@ -28,9 +29,8 @@ def leave(slots: Tensor, pending: Tensor) -> None:
     They are looked at only where a dense gradient is added to it in the same backward pass, and to
     stamp them costs a cache miss each.
     """
-    now = stamp()
-    left = getattr(pending, _LEFT, [])
-    setattr(pending, _LEFT, [*(pair for pair in left if pair[0] == now), (now, slots)])
+    left = getattr(pending, _LEFT, ())[-_MOST_LEFT:]  # those of a pass that failed stay behind
+    setattr(pending, _LEFT, (*left, (stamp(), slots)))
 
 
 class RowParameter(nn.Parameter):
@@ -123,20 +123,27 @@ def _keep_record(parameter: Tensor) -> None:
     """Hang what this backward pass has stamped on the gradient that it has made or added to."""
     assert isinstance(parameter, RowParameter)
     grad, before = parameter.grad, parameter._record
-    left = parameter.pending.__dict__.pop(_LEFT, ())
+    left = _left_in_this_pass(parameter.pending)
     if grad is not None and grad.is_sparse:
         # It is its own record, and a look at every row's stamp would cost more than the step.
         parameter.keep(grad._indices()[0])
         return
     now = parameter.pending == stamp()
-    for of_pass, slots in left:
-        if of_pass == stamp():
-            now[slots[slots >= 0].to(torch.int64)] = True
+    for slots in left:
+        now[slots[slots >= 0].to(torch.int64)] = True
     if before is not None and before.dtype != torch.bool:
         before = torch.zeros_like(now).index_fill_(0, before, True)
     if before is not None and _goes_on(parameter, before & ~now):
         now |= before
     parameter.keep(now)
+
+
+def _left_in_this_pass(pending: Tensor) -> list[Tensor]:
+    """Take what `leave` has left, but for that of a pass in which this one runs."""
+    left, now = getattr(pending, _LEFT, ()), stamp()
+    if left:
+        setattr(pending, _LEFT, tuple(pair for pair in left if pair[0] != now))
+    return [slots for of_pass, slots in left if of_pass == now]
 
 
 def _goes_on(parameter: RowParameter, earlier: Tensor) -> bool:

@@ -24,19 +24,30 @@ def join() -> None:
     """Run kernels on torch's threads from now on, if they can be had."""
     library = _library_of_torch()
     if library is not None:
-        threads.lend_team(_team_of(ctypes.CDLL(library).GOMP_parallel))
+        threads.lend_team(_team_of(ctypes.CDLL(library)))
 
 
-def _team_of(parallel: Any) -> threads.Team:
-    parallel.argtypes = [_REGION, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    parallel.restype = None
+def _team_of(library: Any) -> threads.Team:
+    start, end, level = (
+        library.GOMP_parallel_start, library.GOMP_parallel_end, library.omp_get_level,
+    )  # fmt: skip
+    start.argtypes = [_REGION, ctypes.c_void_p, ctypes.c_uint]
+    start.restype = end.restype = None
 
-    def run(help: Callable[[], None], wanted: int) -> bool:
+    def run(draw: Callable[[], None], help: Callable[[], None], wanted: int) -> bool:
         # As many as torch always asks for: OpenMP ends the threads that a smaller team leaves over.
         there = torch.get_num_threads()
         if there < wanted:
             return False
-        parallel(_REGION(lambda _: help()), None, there, 0)
+        outside = level()
+        region = _REGION(lambda _: help())
+        try:
+            start(region, None, there)
+            # Not in the region's function: what Ctrl-C raises there, nobody would hear of.
+            draw()
+        finally:
+            if level() > outside:  # Ctrl-C may have come before the start
+                end()
         return True
 
     return run

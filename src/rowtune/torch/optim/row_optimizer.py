@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,13 +15,12 @@ from rowtune.errors import RuleError
 from rowtune.rules import Rule, get
 from rowtune.rules.tuned import Tuned
 from rowtune.torch.optim import row_state
+from rowtune.torch.optim.block_states import BlockStates
 from rowtune.torch.optim.row_step import Move, prepare
 from rowtune.torch.parameter import RowParameter
 
-_UNCHANGING = (int, float, str, tuple, type(None))  # values that cannot change in place
 
-
-class RowOptimizer(Optimizer):
+class RowOptimizer(BlockStates):
     """Base of the optimizers in `rowtune.torch.optim`.
 
     Dense parameters are handed to ``torch_class``, with this optimizer's own groups and state. A
@@ -52,16 +51,6 @@ class RowOptimizer(Optimizer):
         cls.__signature__ = own.replace(  # type: ignore[attr-defined]
             parameters=[*list(own.parameters.values())[1:], check]
         )
-
-    def rule_of(self, group: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """The rule for a group's blocks, and its hyper-parameters.
-
-        Raises
-        ------
-        RuleError
-            An option that the rule has not.
-        """
-        raise NotImplementedError
 
     # --- a step --------------------------------------------------------------------------------
 
@@ -129,10 +118,11 @@ class RowOptimizer(Optimizer):
     def _tuned_for(self, index: int, group: dict[str, Any], dtype: torch.dtype) -> Tuned:
         """The rule of a group's blocks, kept while its options are the very same objects."""
         options, tuned = self._tuned.get((index, dtype), (None, None))
-        if tuned is None or options is None or any(group[k] is not x for k, x in options.items()):
+        changed = options is None or any(group.get(k) is not x for k, x in options.items())
+        if tuned is None or changed:
             tuned = self._tune(group, dtype, tuned)
             options = {key: x for key, x in group.items() if key != "params"}
-            fixed = all(isinstance(x, _UNCHANGING) for x in options.values())
+            fixed = all(map(_is_unchanging, options.values()))
             self._tuned[index, dtype] = options if fixed else None, tuned
         return tuned
 
@@ -205,89 +195,19 @@ class RowOptimizer(Optimizer):
         if self._built:
             self._hand_over()
 
-    # --- what is known of a block ----------------------------------------------------------------
-
-    def rule_name(self, block: Tensor) -> str:
-        """Name of the rule that moves ``block``.
-
-        Raises
-        ------
-        RuleError
-            This optimizer has no such parameter.
-        """
-        for group in self.param_groups:
-            if any(parameter is block for parameter in group["params"]):
-                return self.rule_of(group)[0]
-        raise RuleError("this optimizer does not have the block; give it model.parameters()")
-
-    def row_state(self, block: Tensor) -> dict[str, Tensor]:
-        """What is remembered of a block: ``step`` int32 (k,), and arrays of k rows by name.
-
-        Raises
-        ------
-        RuleError
-            This optimizer has no such parameter.
-        """
-        for index, group in enumerate(self.param_groups):
-            if any(parameter is block for parameter in group["params"]):
-                tuned = self._tuned_for(index, group, block.dtype)
-                row_state.follow(self.state[block], block, tuned)
-                return dict(self.state[block])
-        raise RuleError("this optimizer does not have the block; give it model.parameters()")
-
-    def set_row_states(self, states: Mapping[Tensor, dict[str, Tensor]]) -> None:
-        """Replace what is remembered of blocks.
-
-        Raises
-        ------
-        RuleError
-            A state that does not fit its block or the rule. Nothing is changed then.
-        """
-        self.check_row_states(states)
-        for block, state in states.items():
-            self.state[block] = dict(state)
-            self._most_steps.pop(block, None)
-
-    def check_row_states(self, states: Mapping[Tensor, dict[str, Tensor]]) -> None:
-        """Raise what `set_row_states` would."""
-        for block, state in states.items():
-            row_state.check(state, block, self._rules())
-
-    # --- saving, loading, copying ----------------------------------------------------------------
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's. A block's state keeps its dtype, and may have fewer rows than the block has
-        by now: the rows that were added begin afresh.
-
-        Raises
-        ------
-        RuleError
-            The state of another rule, or of more rows than there are. Nothing is changed then.
-        """
-        ours = self._states_of_blocks(state_dict)
-        super().load_state_dict(state_dict)
-        for parameter, state in ours.items():
-            # torch casts what it loads to the dtype of the parameter, and shares the rest.
-            self.state[parameter] = {
-                name: value.detach().clone().to(parameter.device) for name, value in state.items()
-            }
-        self._hand_over()
-
-    def _states_of_blocks(self, state_dict: dict[str, Any]) -> dict[Tensor, dict[str, Any]]:
-        found = {}
-        saved_groups = state_dict["param_groups"]
-        for group, saved in zip(self.param_groups, saved_groups, strict=False):
-            for parameter, key in zip(group["params"], saved["params"], strict=False):
-                state = state_dict["state"].get(key)
-                if state and self._is_rows(parameter):
-                    row_state.check(state, parameter, self._rules())
-                    found[parameter] = state
-        return found
+    # --- copying -----------------------------------------------------------------------------
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._tuned, self._most_steps, self._built = {}, {}, True
         self._hand_over()
+
+
+def _is_unchanging(value: Any) -> bool:
+    """Whether it cannot change in place, as a tensor can."""
+    if isinstance(value, tuple):
+        return all(map(_is_unchanging, value))
+    return value is None or isinstance(value, int | float | str)
 
 
 def _has_rows(state: dict[str, Any]) -> bool:
