@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 import torch
 from torch import nn
@@ -28,10 +30,8 @@ def look_up(table, ids, hooks, factor):
 @pytest.mark.parametrize("held", [0, 1, 2, 3])
 @pytest.mark.parametrize("sizes", [[2], [0, 2, 0, 2], [2, 1, 2]])
 def test_gradients_accumulate_whether_kept_or_not(sizes, held):
-    emb, plain = (
-        rt.Embedding.from_pretrained(random(N, D), sparse=True),
-        nn.Embedding(N, D, _weight=random(N, D)),
-    )
+    emb = rt.Embedding.from_pretrained(random(N, D), sparse=True)
+    plain = nn.Embedding(N, D, _weight=random(N, D))
     for i, size in enumerate(sizes):
         for table in (emb, plain):
             look_up(table, IDS[:size], [HOLD.append] * (held >> i & 1), random(size, 3, D))
@@ -53,6 +53,9 @@ MIXED = {
     "first": lambda emb, zeros: emb.weight[5:7].sum() + zeros(IDS),
     "last": lambda emb, zeros: zeros(IDS) + emb.block[5:7].sum(),
     "between": lambda emb, zeros: zeros(IDS[:1]) + emb.weight[5:7].sum() + zeros(IDS[1:]),
+    "many": lambda emb, zeros: (
+        emb.weight[5:7].sum() + sum(zeros(IDS[:1]) for _ in range(300)) + zeros(IDS)
+    ),
     "nested": lambda emb, zeros: emb.block[5:7].sum() + in_an_inner_pass(zeros) + zeros(IDS),
 }
 
@@ -78,3 +81,15 @@ def test_rows_without_gradient_are_touched_beside_a_dense_one(mixed, kind, held)
         optimizer.zero_grad()
         expected = [count * (row in (0, 3, 5, 6, 7, 11)) for row in range(N)]
         assert optimizer.row_state(emb.block)["step"].tolist() == expected
+
+
+def test_passes_that_accumulate_nothing_leave_nothing_behind():
+    emb, ids = rt.Embedding(N, D, sparse=True), torch.zeros(60_000, dtype=torch.int64)
+    torch.autograd.grad(emb(ids).sum(), emb.block)  # compiles what it needs
+    tracemalloc.start()
+    held = []
+    for _ in range(40):
+        torch.autograd.grad(emb(ids).sum(), emb.block)
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[-1] - held[9] < 3 * 4 * len(ids)  # of thirty passes with a slot for every id

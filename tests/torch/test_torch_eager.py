@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
+from contextlib import nullcontext, suppress
 
 import pytest
 import torch
@@ -39,10 +39,10 @@ class LookingOn(TorchDispatchMode):
 
 
 ROUTES = {  # what surrounds the forward and the backward pass
-    "directly": (contextlib.nullcontext, contextlib.nullcontext),
+    "directly": (nullcontext, nullcontext),
     "as an operator": (LookingOn, LookingOn),
-    "forward as an operator": (LookingOn, contextlib.nullcontext),
-    "backward as an operator": (contextlib.nullcontext, LookingOn),
+    "forward as an operator": (LookingOn, nullcontext),
+    "backward as an operator": (nullcontext, LookingOn),
 }
 
 
@@ -130,9 +130,9 @@ def test_the_operator_is_used_in_both_passes_where_somebody_looks_on(kind, spars
     assert operators(lambda: pass_through(made(kind, sparse), fake)) == both
     torch.compiler.reset()
     compiled = torch.compile(emb, backend="aot_eager", fullgraph=True)
-    pass_through(compiled, contextlib.nullcontext())
-    # Now that it is compiled nothing but the graph runs, and it is the operators that it calls.
-    assert operators(lambda: pass_through(compiled, contextlib.nullcontext())) == both
+    pass_through(compiled, nullcontext())
+    # Compiled by now: nothing but the graph runs, and it calls operators.
+    assert operators(lambda: pass_through(compiled, nullcontext())) == both
     with torch.inference_mode(), LookingOn():
         assert operators(lambda: emb(IDS)) == {FORWARD[kind]}
 
@@ -147,7 +147,7 @@ def test_the_operator_is_used_by_tracers_and_transforms(kind):
         return torch.func.functional_call(emb, {"block": block}, (IDS,)).sum()
 
     def differentiate():  # torch transforms no custom operator, and says so
-        with contextlib.suppress(RuntimeError):
+        with suppress(RuntimeError):
             torch.func.grad(of_block)(emb.block.detach())
 
     assert operators(differentiate) == {FORWARD[kind]}
@@ -166,7 +166,7 @@ def test_no_operator_is_used_where_nobody_looks_on(kind, sparse):
     emb = made(kind, sparse)
 
     def use():
-        pass_through(emb, contextlib.nullcontext())
+        pass_through(emb, nullcontext())
         pass_through(emb, torch.autocast("cpu", torch.bfloat16))
         for mode in (torch.no_grad, torch.inference_mode):
             with mode():
@@ -182,14 +182,10 @@ def test_no_operator_is_used_where_nobody_looks_on(kind, sparse):
 
 def test_who_looks_on():
     block = made(rt.Embedding, False).block
-    plain = (torch.ones(2), block, torch.nn.Parameter(block.detach()), None)
+    plain = (x := torch.ones(2), block, torch.nn.Parameter(block.detach()), None)
     assert nobody_looks_on(*plain)
-    for tensor in (
-        torch.ones(2, device="meta"),
-        torch.ones(2).as_subclass(type("Own", (torch.Tensor,), {})),
-        torch._neg_view(torch.ones(2)),
-        made(rt.Embedding, False).weight,
-    ):
+    own = x.as_subclass(type("Own", (torch.Tensor,), {}))
+    for tensor in (own, x.to("meta"), torch._neg_view(x), torch._efficientzerotensor(2)):
         assert not nobody_looks_on(*plain, tensor)
     for mode in (LookingOn, FakeTensorMode):
         with mode():

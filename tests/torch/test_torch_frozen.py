@@ -21,6 +21,9 @@ OPTIMIZERS = {
     "rmsprop": lambda p: rt.optim.RMSprop(p, lr=0.1, weight_decay=0.1),
     "adam": lambda p: rt.optim.Adam(p, lr=0.1, weight_decay=0.1),
     "adamw": lambda p: rt.optim.AdamW(p, lr=0.1, weight_decay=0.1),
+    "amsgrad": lambda p: rt.optim.AdamW(p, lr=0.1, amsgrad=True),
+    "adadelta": lambda p: rt.optim.Adadelta(p, weight_decay=0.1),
+    "adamax": lambda p: rt.optim.Adamax(p, lr=0.1, weight_decay=0.1),
 }
 N, D, TRAIN, PADDING = 20, 4, [0, 3, 4, 11, 19], 7
 FROZEN = [i for i in range(N) if i not in TRAIN]

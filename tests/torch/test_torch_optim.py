@@ -19,8 +19,13 @@ KINDS = {
     "adagrad": ("Adagrad", {"lr": 0.1, "lr_decay": 0.3, "initial_accumulator_value": 0.2}),
     "rowwise_adagrad": ("RowwiseAdagrad", {"lr": 0.1, "lr_decay": 0.3, "eps": 1e-3}),
     "rmsprop": ("RMSprop", {"lr": 0.05, "alpha": 0.9}),
+    "rmsprop_momentum": ("RMSprop", {"lr": 0.05, "alpha": 0.9, "momentum": 0.5}),
+    "centered_rmsprop": ("RMSprop", {"lr": 0.05, "alpha": 0.9, "eps": 1e-2, "centered": True}),
+    "adadelta": ("Adadelta", {"rho": 0.8}),
     "adam": ("Adam", {"lr": 0.1, "betas": (0.8, 0.95)}),
     "adamw": ("AdamW", {"lr": 0.1, "eps": 1e-6}),
+    "amsgrad": ("Adam", {"lr": 0.1, "amsgrad": True}),
+    "adamax": ("Adamax", {"lr": 0.1, "betas": (0.8, 0.95)}),
 }
 DTYPES = [torch.float32, torch.float64]
 CLOSE = {torch.float32: {"rtol": 2e-5, "atol": 2e-5}, torch.float64: {"rtol": 1e-10, "atol": 1e-12}}

@@ -20,13 +20,6 @@ IDS = torch.tensor([[3, 7, 3], [0, 3, 11]])
 HOLD = []  # what the user of a test holds on to
 
 
-@pytest.fixture(autouse=True)
-def nothing_held():
-    HOLD.clear()
-    yield
-    HOLD.clear()
-
-
 def hold(thing):
     HOLD.append(thing)
     return thing
@@ -122,6 +115,13 @@ def hook(keep=lambda grad: grad, at=lambda rows, _: rows.register_hook):
     return run
 
 
+def retained(a, b):
+    rows = a(IDS)
+    rows.retain_grad()
+    weighted(rows.tanh() + b(IDS)).backward()
+    HOLD.append(rows.grad)
+
+
 def asked_for_both(a, b):
     rows, leaves = a(IDS), [*a.parameters(), *b.parameters()]
     *grads, of_rows = torch.autograd.grad(weighted(rows.tanh() + b(IDS)), [*leaves, rows])
@@ -144,6 +144,7 @@ CASES = {
     "expanded": lambda a, b: (a(IDS).sum() + b(IDS).mean()).backward(),
     "strided": lambda a, b: (a(IDS) + b(IDS)).transpose(0, 2).backward(random(D, 3, 2)),
     "handed in": lambda a, b: (a(IDS) + b(IDS)).backward(hold(random(2, 3, D))),
+    "retained": retained,
     "grad of both": asked_for_both,
     "a parameter beside it": a_parameter_beside_it,
     "a hook": hook(),
@@ -158,7 +159,8 @@ CASES = {
     "a part of an array": hook(lambda grad: grad.detach().numpy()[0]),
     "a memoryview": hook(lambda grad: memoryview(grad.numpy())),
     "by dlpack": hook(np.from_dlpack),
-    "its storage": hook(lambda grad: torch.empty(0).set_(grad.untyped_storage())),
+    "its memory": hook(torch.Tensor.untyped_storage),
+    "in another tensor": hook(lambda grad: torch.empty(0).set_(grad.untyped_storage())),
     "given": given(lambda: hold(random(2, 3, D))),
     "given, of NumPy": given(lambda: torch.from_numpy(hold(random(2, 3, D).numpy()))),
     "given, all but a row": given(lambda: hold(random(7, D))[1:].view(2, 3, D)),
@@ -182,8 +184,9 @@ HALVED = {
 
 
 def contents():
-    strided = [t.to_dense().detach().numpy() if torch.is_tensor(t) else t for t in HOLD]
-    return [np.array(t) for t in strided]
+    """Copies of what is held, as arrays."""
+    tensors = [t.to_dense().detach().numpy() if torch.is_tensor(t) else t for t in HOLD]
+    return [np.array(t.tolist() if torch.is_storage(t) else t) for t in tensors]
 
 
 @pytest.mark.parametrize("halve", HALVED)

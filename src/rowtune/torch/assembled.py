@@ -76,6 +76,7 @@ def _guarded(result: Any, memory: int) -> Any:
 
 def matrix(module: RowModule) -> Tensor:
     """The matrix (N, D) in the block's dtype, as a plain tensor; a new copy."""
+    module._settle()
     block, base, columns = module.block, module.base, module._columns
     if base is None:
         return block

@@ -120,6 +120,7 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
             if bounds.device.type == "cpu" and not torch.compiler.is_compiling():
                 bag_ops.check_bounds(bounds, ids.shape[0])
             return self._by_rows(ids, bounds, weights)
+        self._settle(ids)
         return bag_ops.bags_of(
             self.block, self.base, self._slot_map, self._trainable, self._pending(), ids, bounds,
             weights, self.num_embeddings, -1 if self.padding_idx is None else self.padding_idx,

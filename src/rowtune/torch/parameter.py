@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rowtune.kernels.scatter import any_nonzero
+from rowtune.kernels.scatter import any_nonzero, mark
 from rowtune.torch.views import as_array
 
 _RECORD = "rowtune_touched"
 _LEFT = "rowtune_left"
-_MOST_LEFT = 255
 
 
 def stamp() -> int:
@@ -29,8 +29,13 @@ def leave(slots: Tensor, pending: Tensor) -> None:
     They are looked at only where a dense gradient is added to it in the same backward pass, and to
     stamp them costs a cache miss each.
     """
-    left = getattr(pending, _LEFT, ())[-_MOST_LEFT:]  # those of a pass that failed stay behind
-    setattr(pending, _LEFT, (*left, (stamp(), slots)))
+    now, left = stamp(), getattr(pending, _LEFT, ())
+    if left and left[-1][0] != now:
+        # Of a pass that this one runs in, or that has accumulated nothing: stamped after all.
+        for of_pass, others in left:
+            mark(as_array(others), of_pass, as_array(pending))
+        left = ()
+    setattr(pending, _LEFT, (*left, (now, slots)))
 
 
 class RowParameter(nn.Parameter):
@@ -45,9 +50,12 @@ class RowParameter(nn.Parameter):
     Attributes
     ----------
     pending : int32 tensor (k,), the last backward pass that has met each slot
+    payer : reference to a method, or None
+        Of an optimizer with catch-up: it brings rows up to date before they are read.
     """
 
     pending: Tensor
+    payer: weakref.WeakMethod[Callable[[RowParameter, Tensor | None], None]] | None = None
     _record: Tensor | None  # of the gradient as it was last accumulated, see `keep`
     _recorded: weakref.ref[Tensor] | None  # the gradient that the record is of
 
@@ -62,6 +70,12 @@ class RowParameter(nn.Parameter):
         self._record, self._recorded = None, None
         if self.requires_grad and not getattr(self, "_post_accumulate_grad_hooks", None):
             self.register_post_accumulate_grad_hook(_keep_record)  # type: ignore[no-untyped-call]
+
+    def settle(self, slots: Tensor | None = None) -> None:
+        """Bring the rows of slots (n,), -1 where frozen, up to date, all of them where None."""
+        pay = None if self.payer is None else self.payer()
+        if pay is not None:
+            pay(self, slots)
 
     def touched(self) -> Tensor | None:
         """The rows that the present gradient is of, bool (k,); None where nobody knows."""
@@ -101,11 +115,13 @@ class RowParameter(nn.Parameter):
     def __deepcopy__(self, memo: dict[int, Any]) -> RowParameter:
         """A copy under the same memo, so that a module and an optimizer find the same one."""
         if id(self) not in memo:
+            self.settle()
             memo[id(self)] = type(self)(self.detach().clone(), self.requires_grad)
         twin: RowParameter = memo[id(self)]
         return twin
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        self.settle()
         return RowParameter, (self.detach(), self.requires_grad)
 
 

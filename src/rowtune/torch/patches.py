@@ -71,6 +71,7 @@ def load_patch(
         _check(patches[name], f"{path} ({name})" if name else path, table, force)
     states = {} if optimizer is None else _states(tables, patches, optimizer, path)
     for name, table in tables.items():
+        table._settle()
         _take(table, patches[name])
     if optimizer is not None:
         optimizer.set_row_states(states)
@@ -103,6 +104,7 @@ def _base_of(name: str, table: RowModule) -> Tensor:
 
 
 def _patch_of(name: str, table: RowModule, optimizer: RowOptimizer | None) -> Patch:
+    table._settle()
     base, block = _base_of(name, table), table.block
     state: Mapping[str, Tensor] = {}
     if optimizer is not None:

@@ -128,18 +128,41 @@ class RowModule(nn.Module):
         Where everything trains it is the parameter itself, as in torch.
         """
         if self.base is None:
+            self._settle()
             return self.block
         return assembled.weight(self)
 
     def _rows_of(self, ids: Tensor) -> Tensor:
         """Rows of ids (any shape) + (D,), differentiable with respect to the block."""
         ids = as_ids(ids)
+        self._settle(ids)
         if self.max_norm is not None:
             self._renorm(ids, self.max_norm)
         return ops.rows_of(
             self.block, self.base, self._added, self._columns, self._slot_map, self._trainable,
             self._pending(), ids, self.num_embeddings, self.sparse, self.scale_grad_by_freq,
         )  # fmt: skip
+
+    def _settle(self, ids: Tensor | None = None) -> None:
+        """Under catch-up, bring the rows of ``ids`` up to date, all of them where None."""
+        block = self.block
+        if getattr(block, "payer", None) is None:
+            return
+        if torch.compiler.is_compiling():
+            raise RuleError("catch_up moves rows before they are read, which cannot be compiled")
+        slots = None
+        if ids is not None:
+            slots = ops.on(block.device).slots_of(
+                ids.reshape(-1), self.num_embeddings, self._slot_map, self._trainable
+            )
+        block.settle(slots)
+
+    def train(self, mode: bool = True) -> RowModule:
+        """As torch's; under catch-up every row is up to date when evaluation begins."""
+        if not mode:
+            self._settle()
+        super().train(mode)
+        return self
 
     def _pending(self) -> Tensor:
         """Where a backward pass marks its slots; nowhere if the block is not a row parameter."""
@@ -177,10 +200,12 @@ class RowModule(nn.Module):
             Somebody holds on to the block as it was: DDP around the module, or a graph that waits
             for its backward pass.
         """
+        self._settle()
         return growth.grow(self, rows_or_count, init)
 
     def reset_parameters(self) -> None:
         """Draw the trainable rows anew from N(0, 1)."""
+        self._settle()
         with torch.no_grad():
             self.block.normal_()
 
@@ -188,6 +213,7 @@ class RowModule(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RowModule:
         """The base follows to a device and keeps its dtype: its bytes are a promise."""
+        self._settle()
         name = "weight" if self.base is None else "block"
         mine = isinstance(self._parameters[name], RowParameter)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -216,6 +242,7 @@ class RowModule(nn.Module):
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
+        self._settle()
         super()._save_to_state_dict(destination, prefix, keep_vars)
         state_dict.add_frozen(self, destination, prefix)
 
@@ -223,6 +250,7 @@ class RowModule(nn.Module):
         self, state: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing: list[str],
         unexpected: list[str], errors: list[str],
     ) -> None:  # fmt: skip
+        self._settle()
         assign = bool(metadata.get("assign_to_params_buffers"))
         own = state_dict.translated(self, state, prefix, assign, missing, errors)
         super()._load_from_state_dict(own, prefix, metadata, strict, missing, unexpected, errors)
@@ -237,6 +265,7 @@ class RowModule(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RowModule:
         """A module of its own over the same base, which nobody writes."""
+        self._settle()
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         for shared in (self.base, self._slot_map, self._trainable):

@@ -26,6 +26,7 @@ class Subset(nn.Module):
 
     def __init__(self, embedding: RowModule, ids: Tensor) -> None:
         super().__init__()
+        embedding._settle()
         self.ids = ids
         self.values = nn.Parameter(embedding.block.detach()[_slots(embedding, ids)].clone())
         self._embedding = [embedding]  # in a list: its block is not a parameter of this module

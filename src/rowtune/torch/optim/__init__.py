@@ -6,7 +6,26 @@ that each class names; what happens to all else is torch's own optimizer of that
 
 from __future__ import annotations
 
-from rowtune.torch.optim.names import SGD, Adagrad, Adam, AdamW, RMSprop, RowwiseAdagrad
+from rowtune.torch.optim.names import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    RMSprop,
+    RowwiseAdagrad,
+)
 from rowtune.torch.optim.row_optimizer import RowOptimizer
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "RowOptimizer", "RowwiseAdagrad"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "RMSprop",
+    "RowOptimizer",
+    "RowwiseAdagrad",
+]

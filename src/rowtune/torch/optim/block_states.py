@@ -13,12 +13,14 @@ from rowtune.errors import RuleError
 from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
 from rowtune.torch.optim import row_state
+from rowtune.torch.optim.block_debts import BlockDebts
 
 
 class BlockStates(Optimizer):
     """The part of `RowOptimizer` that is about the state of blocks."""
 
     _most_steps: dict[Tensor, int]
+    _debts: dict[Tensor, BlockDebts]
 
     def rule_of(self, group: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """The rule for a group's blocks, and its hyper-parameters.
@@ -34,6 +36,10 @@ class BlockStates(Optimizer):
         raise NotImplementedError
 
     def _tuned_for(self, index: int, group: dict[str, Any], dtype: torch.dtype) -> Tuned:
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Bring every row up to date."""
         raise NotImplementedError
 
     def _is_rows(self, parameter: Tensor) -> bool:
@@ -65,6 +71,7 @@ class BlockStates(Optimizer):
         """
         for index, group in enumerate(self.param_groups):
             if any(parameter is block for parameter in group["params"]):
+                self.flush()
                 tuned = self._tuned_for(index, group, block.dtype)
                 row_state.follow(self.state[block], block, tuned)
                 return dict(self.state[block])
@@ -82,11 +89,17 @@ class BlockStates(Optimizer):
         for block, state in states.items():
             self.state[block] = dict(state)
             self._most_steps.pop(block, None)
+            self._debts.pop(block, None)
 
     def check_row_states(self, states: Mapping[Tensor, dict[str, Tensor]]) -> None:
         """Raise what `set_row_states` would."""
         for block, state in states.items():
             row_state.check(state, block, self._rules())
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's; under catch-up every row is up to date in it."""
+        self.flush()
+        return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch's. A block's state keeps its dtype, and may have fewer rows than the block has
@@ -99,6 +112,7 @@ class BlockStates(Optimizer):
         """
         ours = self._states_of_blocks(state_dict)
         super().load_state_dict(state_dict)
+        self._debts.clear()
         for parameter, state in ours.items():
             # torch casts what it loads to the dtype of the parameter, and shares the rest.
             self.state[parameter] = {

@@ -52,36 +52,60 @@ class RowwiseAdagrad(Adagrad):
 
 
 class RMSprop(RowOptimizer):
-    """`torch.optim.RMSprop`; touched rows move by the rule ``rmsprop``.
-
-    ``momentum`` and ``centered`` are not there for rows.
+    """`torch.optim.RMSprop`; touched rows move by the rule ``rmsprop``, ``rmsprop_momentum``,
+    ``centered_rmsprop`` or ``centered_rmsprop_momentum``.
     """
 
     torch_class = torch.optim.RMSprop
-    rules = ("rmsprop",)
+    rules = ("rmsprop", "rmsprop_momentum", "centered_rmsprop", "centered_rmsprop_momentum")
 
     def rule_of(self, group: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        refuse(group, "momentum", 0, "use Adam or SGD")
-        refuse(group, "centered", False, "use Adam")
-        return "rmsprop", _pick(group, "lr", "alpha", "eps", "weight_decay")
+        hyper = _pick(group, "lr", "alpha", "eps", "weight_decay")
+        name = "centered_rmsprop" if group["centered"] else "rmsprop"
+        if not group["momentum"]:
+            return name, hyper
+        return f"{name}_momentum", {**hyper, **_pick(group, "momentum")}
+
+
+class Adadelta(RowOptimizer):
+    """`torch.optim.Adadelta`; touched rows move by the rule ``adadelta``."""
+
+    torch_class = torch.optim.Adadelta
+    rules = ("adadelta",)
+
+    def rule_of(self, group: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        return "adadelta", _pick(group, "lr", "rho", "eps", "weight_decay")
+
+
+class Adamax(RowOptimizer):
+    """`torch.optim.Adamax`; touched rows move by the rule ``adamax``, whose bias correction counts
+    the steps of each row.
+    """
+
+    torch_class = torch.optim.Adamax
+    rules = ("adamax",)
+
+    def rule_of(self, group: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        hyper = _pick(group, "lr", "betas", "eps", "weight_decay")
+        hyper["beta1"], hyper["beta2"] = hyper.pop("betas")
+        return "adamax", hyper
 
 
 class _AnyAdam(RowOptimizer):
     torch_class: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
-    rules = ("adam",)
+    rules = ("adam", "amsgrad")
     decoupled: bool
 
     def rule_of(self, group: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        refuse(group, "amsgrad", False, "use Adam without it")
         hyper = _pick(group, "lr", "betas", "eps", "weight_decay")
         hyper["beta1"], hyper["beta2"] = hyper.pop("betas")
         hyper["decoupled"] = group.get("decoupled_weight_decay", self.decoupled)
-        return "adam", hyper
+        return "amsgrad" if group["amsgrad"] else "adam", hyper
 
 
 class Adam(_AnyAdam):
-    """`torch.optim.Adam`; touched rows move by the rule ``adam``, whose bias correction counts the
-    steps of each row. ``amsgrad`` is not there for rows.
+    """`torch.optim.Adam`; touched rows move by the rule ``adam`` or ``amsgrad``, whose bias
+    correction counts the steps of each row.
     """
 
     torch_class = torch.optim.Adam
@@ -89,7 +113,7 @@ class Adam(_AnyAdam):
 
 
 class AdamW(_AnyAdam):
-    """`torch.optim.AdamW`; touched rows move by the rule ``adam`` with decoupled weight decay."""
+    """`torch.optim.AdamW`; touched rows move by ``adam`` or ``amsgrad`` with decoupled decay."""
 
     torch_class = torch.optim.AdamW
     decoupled = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from rowtune.errors import RuleError
 from rowtune.rules import Rule, get
 from rowtune.rules.tuned import Tuned
 from rowtune.torch.optim import row_state
+from rowtune.torch.optim.block_debts import BlockDebts
 from rowtune.torch.optim.block_states import BlockStates
 from rowtune.torch.optim.row_step import Move, prepare
 from rowtune.torch.parameter import RowParameter
@@ -27,29 +29,44 @@ class RowOptimizer(BlockStates):
     block (a `RowParameter`, or any parameter whose gradient is row-sparse) is moved by a rule: only
     the touched rows, each with a step count of its own. Everything is looked at before anything is
     moved, so an error leaves the model as it was.
+
+    With ``catch_up`` a row that is absent gets what torch's optimizer, which moves every row in
+    every step, would have done to it: when it is next looked up, or at `flush`.
     """
 
     torch_class: ClassVar[type[Optimizer]]
     rules: ClassVar[tuple[str, ...]]  # that `rule_of` may name
 
-    def __init__(self, params: Any, *args: Any, check_finite: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        params: Any,
+        *args: Any,
+        check_finite: bool = True,
+        catch_up: bool = False,
+        **kwargs: Any,
+    ) -> None:
         # torch checks its own arguments, and gives its own defaults for those left out.
         probe = self.torch_class([torch.zeros(0, requires_grad=True)], *args, **kwargs)
         self._dense: Optimizer | None = None
         self._tuned: dict[tuple[int, torch.dtype], tuple[dict[str, Any] | None, Tuned]] = {}
         self._most_steps: dict[Tensor, int] = {}
         self._built = False  # torch's constructor adds the groups one by one
-        super().__init__(params, {**probe.defaults, "check_finite": check_finite})
+        self._debts: dict[Tensor, BlockDebts] = {}
+        own = {"check_finite": check_finite, "catch_up": catch_up}
+        super().__init__(params, {**probe.defaults, **own})
         self._hand_over()
         self._built = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Show the arguments that torch's class takes."""
         super().__init_subclass__(**kwargs)
-        own = inspect.signature(cls.torch_class.__init__)
-        check = inspect.Parameter("check_finite", inspect.Parameter.KEYWORD_ONLY, default=True)
-        cls.__signature__ = own.replace(  # type: ignore[attr-defined]
-            parameters=[*list(own.parameters.values())[1:], check]
+        theirs = inspect.signature(cls.torch_class.__init__)
+        ours = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            for name, default in (("check_finite", True), ("catch_up", False))
+        ]
+        cls.__signature__ = theirs.replace(  # type: ignore[attr-defined]
+            parameters=[*list(theirs.parameters.values())[1:], *ours]
         )
 
     # --- a step --------------------------------------------------------------------------------
@@ -102,15 +119,57 @@ class RowOptimizer(BlockStates):
                     "keep to one of them, or make a new optimizer"
                 )
             state.clear()  # begun by torch's Adagrad, which could not know that rows will come
-        row_state.follow(state, parameter, tuned)
-        if parameter not in self._most_steps:
+        self._follow(parameter, tuned)
+        debts = self._debts_of(parameter, tuned) if group["catch_up"] else None
+        if debts is None and parameter not in self._most_steps:
             self._most_steps[parameter] = int(state[row_state.STEP].max()) if len(parameter) else 0
+        steps = self._most_steps[parameter] if debts is None else debts.now
         move = prepare(
-            parameter, tuned, state, self._most_steps[parameter] + 1, group["maximize"],
-            group["check_finite"],
-        )  # fmt: skip
-        self._most_steps[parameter] += 1
+            parameter, tuned, state, steps + 1, group["maximize"], group["check_finite"], debts
+        )
+        if debts is None:
+            self._most_steps[parameter] += 1
         return move
+
+    def _follow(self, parameter: Tensor, tuned: Tuned) -> None:
+        """Make the state of a block fit it; under catch-up, rows that were added begin now."""
+        state = self.state[parameter]
+        known = len(state.get(row_state.STEP, ()))
+        row_state.follow(state, parameter, tuned)
+        debts = self._debts.get(parameter)
+        if debts is not None:
+            state[row_state.STEP][known:] = debts.now
+
+    # --- catch-up ------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Under catch-up, bring every row of every block up to date; else there is nothing to do.
+
+        ``state_dict()``, a model's ``eval()``, ``state_dict()`` and ``weight``, `save_patch` and
+        ``merge()`` do so themselves; ``block`` shows rows as they are in memory.
+        """
+        for block in list(self._debts):
+            self._pay(block, None)
+
+    def _debts_of(self, block: Tensor, tuned: Tuned) -> BlockDebts:
+        debts = self._debts.get(block)
+        if debts is None or debts.tuned is not tuned:
+            debts = self._debts[block] = BlockDebts(block, self.state[block], tuned)
+            block.payer = weakref.WeakMethod(self._pay)  # type: ignore[attr-defined]
+        return debts
+
+    def _pay(self, block: Tensor, slots: Tensor | None) -> None:
+        debts = self._debts.get(block)
+        if debts is not None:
+            self._follow(block, debts.tuned)
+            debts.pay(slots)
+
+    def _settle(self, group: dict[str, Any]) -> None:
+        """What blocks owe so far goes by the options that were."""
+        for block in group["params"]:
+            if block in self._debts:
+                self._pay(block, None)
+                del self._debts[block]
 
     def _rules(self) -> list[Rule]:
         return [get(name) for name in self.rules]
@@ -133,8 +192,12 @@ class RowOptimizer(BlockStates):
         # A schedule may end at a rate that is 0 in the state's dtype.
         hyper["lr"] = float(wide.type(hyper["lr"]))
         if tuned is None or tuned.rule.name != name:
+            self._settle(group)
             return Tuned(get(name), wide, **hyper)
-        if any(tuned.hyper[key] != value for key, value in hyper.items()):
+        changed = {key for key, value in hyper.items() if tuned.hyper[key] != value}
+        if changed - {"lr"}:
+            self._settle(group)
+        if changed:
             tuned.set(**hyper)
         return tuned
 
@@ -199,8 +262,15 @@ class RowOptimizer(BlockStates):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._tuned, self._most_steps, self._built = {}, {}, True
+        self._tuned, self._most_steps, self._debts, self._built = {}, {}, {}, True
+        for group in self.param_groups:
+            group.setdefault("catch_up", False)
         self._hand_over()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.flush()
+        state: dict[str, Any] = super().__getstate__()
+        return state
 
 
 def _is_unchanging(value: Any) -> bool:

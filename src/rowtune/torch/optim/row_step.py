@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rowtune.errors import NonFiniteError
+from rowtune.errors import NonFiniteError, RuleError
 from rowtune.kernels import update
 from rowtune.kernels.grouping import Groups
 from rowtune.rules import bind
@@ -18,6 +18,7 @@ from rowtune.rules.decay import with_decay
 from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained, step
 from rowtune.torch import verbs
+from rowtune.torch.optim.block_debts import BlockDebts
 from rowtune.torch.optim.gradient import row_gradient
 from rowtune.torch.views import as_array
 
@@ -27,7 +28,7 @@ _COMPILED = (torch.float32, torch.float64)
 
 def prepare(
     parameter: Tensor, tuned: Tuned, state: dict[str, Tensor], most_steps: int, maximize: bool,
-    check_finite: bool,
+    check_finite: bool, debts: BlockDebts | None = None,
 ) -> Move:  # fmt: skip
     """Group and check the gradient of a block; what is returned moves the touched rows.
 
@@ -45,7 +46,7 @@ def prepare(
     """
     slots, grads, unique = row_gradient(parameter)
     if not len(slots):
-        return lambda: None
+        return lambda: None if debts is None else debts.record()
     if maximize:
         grads = -grads
     compiled = (
@@ -58,15 +59,20 @@ def prepare(
         rows = as_array(grads.contiguous())
         which = as_array(slots).astype(np.int32, copy=False)
         groups = update.check_and_group(which, rows, check_finite, unique)
-        return _compiled(parameter, tuned, state, most_steps, groups, rows)
+        return _compiled(parameter, tuned, state, most_steps, groups, rows, debts)
+    if debts is not None:
+        raise RuleError("catch_up needs gradients of the dtype of the block, on the CPU")
     return _plain(parameter, tuned, state, most_steps, slots, grads, check_finite)
 
 
 def _compiled(
     parameter: Tensor, tuned: Tuned, state: dict[str, Tensor], most_steps: int, groups: Groups,
-    rows: NDArray[Any],
+    rows: NDArray[Any], debts: BlockDebts | None,
 ) -> Move:  # fmt: skip
     def move() -> None:
+        if debts is not None:
+            debts.pay(torch.from_numpy(groups.unique))  # those that nobody has looked up
+            debts.record()
         update.move_groups(
             tuned.rule, tuned.decay, as_array(parameter),
             tuple(as_array(state[name]) for name in tuned.rule.state), as_array(state["step"]),

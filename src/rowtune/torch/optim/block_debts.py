@@ -1,0 +1,72 @@
+"""Catch-up for blocks: what absent rows owe, over the memory of tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rowtune.catch_up import Debts
+from rowtune.errors import RuleError
+from rowtune.kernels.grouping import group
+from rowtune.rules.tuned import Tuned
+from rowtune.step import Trained
+from rowtune.torch.optim import row_state
+from rowtune.torch.parameter import RowParameter
+from rowtune.torch.views import as_array
+
+
+class BlockDebts:
+    """What the absent rows of ``block`` owe to the optimizer whose ``state`` of it this is.
+
+    Raises
+    ------
+    RuleError
+        A rule without an absent step, or a block that nobody tells when its rows are read.
+    """
+
+    def __init__(self, block: Tensor, state: dict[str, Tensor], tuned: Tuned) -> None:
+        if not isinstance(block, RowParameter):
+            raise RuleError(
+                "catch_up is paid when a row is looked up, and only a rowtune.torch.Embedding "
+                "tells; a plain sparse embedding does not"
+            )
+        if block.device.type != "cpu" or block.dtype not in (torch.float32, torch.float64):
+            raise RuleError(
+                f"catch_up is there for float32 and float64 blocks on the CPU; this one is "
+                f"{block.dtype} on {block.device}"
+            )
+        self.tuned = tuned
+        steps = state[row_state.STEP]
+        now = int(steps.max()) if len(steps) else 0
+        steps.fill_(now)  # rows that a lazy optimizer has left at other steps are taken as they are
+        self._debts = Debts(tuned, now)
+        self._block, self._state = block, state
+
+    @property
+    def now(self) -> int:
+        """Steps that the optimizer has taken."""
+        return self._debts.now
+
+    def record(self) -> None:
+        """The optimizer takes a step."""
+        self._debts.record()
+
+    def pay(self, slots: Tensor | None) -> None:
+        """Bring the rows of slots (n,), -1 where frozen, up to date; None means all of them."""
+        if slots is None or self._debts.is_full:
+            self._pay(np.arange(len(self._block), dtype=np.int32))
+            self._debts.begin_anew()
+        elif len(slots):
+            self._pay(group(as_array(slots)).unique)
+
+    def _pay(self, slots: Any) -> None:
+        steps = as_array(self._state[row_state.STEP])
+        if not (steps[slots] < self.now).any():
+            return
+        state = tuple(as_array(self._state[name]) for name in self.tuned.rule.state)
+        self._debts.pay(Trained(as_array(self._block), state, steps), slots)
+        # autograd cannot see what a kernel writes; a graph that saved the block must hear of it.
+        torch.autograd.graph.increment_version(self._block)

@@ -1,0 +1,247 @@
+"""catch_up=True: rows that were absent end where torch's own dense optimizer would put them."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rowtune.torch as rt
+from rowtune.errors import RuleError
+
+N, D = 30, 4
+TRAIN = list(range(1, N, 2))
+OPTIMIZERS = {
+    "SGD": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.01}),
+    "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+    "plain SGD": (torch.optim.SGD, {"weight_decay": 0.1}),
+    "Adagrad": (torch.optim.Adagrad, {"lr_decay": 0.01}),
+    "RMSprop": (torch.optim.RMSprop, {}),
+    "RMSprop, all of it": (torch.optim.RMSprop, {"momentum": 0.8, "centered": True, "eps": 1e-3}),
+    "Adadelta": (torch.optim.Adadelta, {}),
+    "Adam": (torch.optim.Adam, {}),
+    "Adam, L2": (torch.optim.Adam, {"weight_decay": 0.01}),
+    "AdamW": (torch.optim.AdamW, {"weight_decay": 0.1}),
+    "AMSGrad": (torch.optim.Adam, {"amsgrad": True}),
+    "Adamax": (torch.optim.Adamax, {}),
+}
+
+
+class Model(nn.Module):
+    def __init__(self, table):
+        super().__init__()
+        torch.manual_seed(1)
+        self.table, self.linear = table, nn.Linear(D, 3, dtype=torch.float64)
+
+    def forward(self, ids):
+        return self.linear(self.table(ids))
+
+
+def pair(name, sparse=False, kind=None, **more):
+    """A model of ours with catch-up, and a plain one under torch's optimizer."""
+    kind = kind or OPTIMIZERS[name]
+    weights = torch.randn(N, D, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ours = Model(rt.Embedding.from_pretrained(weights.clone(), train=TRAIN, sparse=sparse))
+    plain = Model(nn.Embedding(N, D, _weight=weights.clone()))
+    options = {"lr": 0.02, **kind[1], **more}
+    mine = getattr(rt.optim, kind[0].__name__)(ours.parameters(), catch_up=True, **options)
+    return ours, mine, plain, kind[0](plain.parameters(), **options)
+
+
+def batches(count, seed=0):
+    rng = np.random.default_rng(seed)
+    chance = 1 / np.arange(1, N + 1)
+    for _ in range(count):
+        ids = rng.choice(N, size=rng.integers(0, 5), p=chance / chance.sum())
+        yield torch.from_numpy(ids)
+
+
+def train(model, optimizer, steps, seed=0, schedule=True):
+    rows = model.table.num_embeddings
+    frozen = [i for i in range(rows) if i not in TRAIN and i < N]
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 80) if schedule else None
+    kept = None
+    if isinstance(model.table, nn.Embedding) and not isinstance(model.table, rt.Embedding):
+        kept = model.table.weight.detach()[frozen].clone()
+    for ids in batches(steps, seed):
+        optimizer.zero_grad(set_to_none=False)
+        (model(ids).square().sum() + model.linear.weight.sum()).backward()
+        optimizer.step()
+        if kept is not None:
+            with torch.no_grad():  # a dense optimizer decays these too
+                model.table.weight[frozen] = kept
+        if rates is not None:
+            rates.step()
+
+
+def close(one, other, atol=1e-12):
+    assert one.shape == other.shape
+    assert float((one.detach() - other.detach()).abs().max()) <= atol
+
+
+def agree(ours, plain, atol=1e-12):
+    close(ours.table.weight[:N], plain.table.weight, atol)
+    close(ours.linear.weight, plain.linear.weight, atol)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_catch_up_equals_torchs_dense_optimizer(name, sparse):
+    ours, mine, plain, theirs = pair(name, sparse)
+    train(ours, mine, 60)
+    train(plain, theirs, 60)
+    agree(ours, plain)
+    frozen = [i for i in range(N) if i not in TRAIN]
+    assert torch.equal(ours.table.weight[frozen], plain.table.weight[frozen])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_frozen_rows_keep_their_bytes(name):
+    kind, options = OPTIMIZERS[name]
+    weights = torch.randn(N, D)
+    weights[::2, 0] = -0.0
+    weights.view(torch.int32)[2, 1] = 0x7FC12345  # NaN with a payload
+    before = weights.view(torch.int32).clone()
+    table = rt.Embedding.from_pretrained(weights, train=TRAIN)
+    optimizer = getattr(rt.optim, kind.__name__)(table.parameters(), catch_up=True, **options)
+    for ids in batches(20):
+        optimizer.zero_grad()
+        table(ids).nan_to_num().square().sum().backward()
+        optimizer.step()
+    optimizer.flush()
+    frozen = [i for i in range(N) if i not in TRAIN]
+    assert torch.equal(table.base.view(torch.int32), before)
+    assert torch.equal(table(torch.tensor(frozen)).view(torch.int32), before[frozen])
+
+
+def test_without_catch_up_absent_rows_wait():
+    ours, _, plain, theirs = pair("Adam")
+    lazy = rt.optim.Adam(ours.parameters(), lr=0.02)
+    train(ours, lazy, 60)
+    train(plain, theirs, 60)
+    assert not torch.allclose(ours.table.weight, plain.table.weight, atol=1e-3)
+
+
+READERS = {
+    "eval": lambda model, _: model.eval().table.block,
+    "state_dict": lambda model, _: model.state_dict()["table.block"],
+    "optimizer.state_dict": lambda model, optimizer: [optimizer.state_dict(), model.table.block][1],
+    "merge": lambda model, _: model.table.merge().weight[TRAIN],
+    "weight": lambda model, _: model.table.weight[TRAIN],
+    "flush": lambda model, optimizer: [optimizer.flush(), model.table.block][1],
+    "deepcopy": lambda model, _: copy.deepcopy(model).table.block,
+    "pickle": lambda model, _: pickle.loads(pickle.dumps(model)).table.block,
+    "subset": lambda model, _: rt.subset(model.table, torch.tensor(TRAIN)).values,
+    "lookup": lambda model, _: model.table(torch.tensor(TRAIN)),
+    "double": lambda model, _: model.double().table.block,
+}
+
+
+@pytest.mark.parametrize("how", READERS)
+def test_nobody_reads_a_stale_row(how):
+    ours, mine, plain, theirs = pair("AdamW")
+    train(ours, mine, 40)
+    train(plain, theirs, 40)
+    assert not torch.allclose(ours.table.block, plain.table.weight[TRAIN], atol=1e-9)
+    rows = READERS[how](ours, mine)
+    close(rows, plain.table.weight[TRAIN])
+    train(ours, mine, 20, seed=1, schedule=False)
+    train(plain, theirs, 20, seed=1, schedule=False)
+    agree(ours, plain)
+
+
+def test_patches_hold_rows_that_owe_nothing(tmp_path):
+    ours, mine, plain, theirs = pair("Adam")
+    train(ours, mine, 40)
+    train(plain, theirs, 40)
+    rt.save_patch(ours, tmp_path / "p.safetensors", optimizer=mine)
+    other, opt, _, _ = pair("Adam")
+    rt.load_patch(other, tmp_path / "p.safetensors", optimizer=opt)
+    other.linear.load_state_dict(ours.linear.state_dict())
+    close(other.table.weight, plain.table.weight)
+
+
+def test_a_checkpoint_in_the_middle_changes_nothing():
+    ours, mine, plain, theirs = pair("Adam")
+    train(ours, mine, 40, schedule=False)
+    other, opt, _, _ = pair("Adam")
+    other.load_state_dict(ours.state_dict())
+    opt.load_state_dict(mine.state_dict())
+    train(other, opt, 40, seed=1, schedule=False)
+    for seed in (0, 1):
+        train(plain, theirs, 40, seed=seed, schedule=False)
+    agree(other, plain)
+
+
+def test_copies_of_model_and_optimizer_go_on_by_themselves():
+    ours, mine, plain, theirs = pair("AdamW")
+    train(ours, mine, 40, schedule=False)
+    other, opt = copy.deepcopy((ours, mine))
+    train(ours, mine, 7, seed=5, schedule=False)
+    train(other, opt, 40, seed=1, schedule=False)
+    for seed in (0, 1):
+        train(plain, theirs, 40, seed=seed, schedule=False)
+    agree(other, plain)
+
+
+def test_options_may_change_between_steps():
+    ours, mine, plain, theirs = pair("AdamW")
+    changes = [{"weight_decay": 0.3}, {"betas": (0.8, 0.99)}, {"eps": 1e-4}, {"lr": 0.001}, {}]
+    for seed, change in enumerate(changes):
+        train(ours, mine, 15, seed, schedule=False)
+        train(plain, theirs, 15, seed, schedule=False)
+        for optimizer in (mine, theirs):
+            for group in optimizer.param_groups:
+                group.update(change)
+    agree(ours, plain)
+
+
+def test_rows_that_are_added_owe_nothing_for_the_time_before():
+    ours, mine, plain, theirs = pair("AdamW")
+    train(ours, mine, 20, schedule=False)
+    train(plain, theirs, 20, schedule=False)
+    ours.table.grow(torch.ones(2, D, dtype=torch.float64))
+    close(ours.table.weight[N:], torch.ones(2, D, dtype=torch.float64))
+    ours(torch.tensor([1, N]))
+    train(ours, mine, 20, 1, schedule=False)
+    train(plain, theirs, 20, 1, schedule=False)
+    agree(ours, plain)
+    shrunk = (1 - 0.02 * 0.1) ** 20
+    expected = torch.full((2, D), shrunk, dtype=torch.float64)
+    close(ours.table.weight[N:].detach(), expected)
+
+
+def test_bags_pay_too():
+    weights = torch.randn(N, D, dtype=torch.float64)
+    ours = rt.EmbeddingBag.from_pretrained(weights.clone(), mode="sum", sparse=True)
+    plain = nn.EmbeddingBag(N, D, mode="sum", _weight=weights.clone())
+    mine = rt.optim.Adam(ours.parameters(), lr=0.1, catch_up=True)
+    theirs = torch.optim.Adam(plain.parameters(), lr=0.1)
+    rng = torch.Generator().manual_seed(3)
+    for _ in range(30):
+        ids = torch.randint(0, N, (2, 2), generator=rng)
+        for table, optimizer in ((ours, mine), (plain, theirs)):
+            optimizer.zero_grad(set_to_none=False)
+            table(ids).square().sum().backward()
+            optimizer.step()
+    close(ours.weight, plain.weight)
+
+
+def test_what_cannot_catch_up_is_refused_before_anything_moves():
+    plain = nn.Embedding(N, D, sparse=True)
+    half = rt.Embedding(N, D, dtype=torch.bfloat16)
+    for table, words in ((plain, "rowtune.torch.Embedding"), (half, "float32 and float64")):
+        before = table.weight.detach().clone()
+        optimizer = rt.optim.Adam(table.parameters(), catch_up=True)
+        table(torch.tensor([1])).sum().backward()
+        with pytest.raises(RuleError, match=words):
+            optimizer.step()
+        assert torch.equal(table.weight, before)
+    ours, mine, _, _ = pair("Adam")
+    train(ours, mine, 3)
+    with pytest.raises(Exception, match="cannot be compiled"):
+        torch.compile(ours, backend="aot_eager", fullgraph=True)(torch.tensor([1]))
