@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Thread and kernel settings of the environment that slow NumPy's BLAS; for benchmarks only.
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: demo test lint picture bench bench-update bench-load bench-extend bench-torch env clean
+.PHONY: demo test lint picture bench bench-update bench-load bench-extend bench-rules bench-torch env clean
 
 demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's documentation
 	mkdir -p demo
@@ -21,9 +21,9 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: bench-update bench-load bench-extend bench-torch  ## every table in benchmarks/results
+bench: bench-update bench-load bench-extend bench-rules bench-torch  ## every table in benchmarks/results
 
-bench-update bench-load bench-extend: bench-%: .venv/.dev
+bench-update bench-load bench-extend bench-rules: bench-%: .venv/.dev
 	$(QUIET) $(BIN)/python benchmarks/bench_$*.py
 
 bench-torch: .venv/.fbgemm  ## the PyTorch engine against its rivals: five tables
