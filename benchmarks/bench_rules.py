@@ -154,8 +154,8 @@ def equality() -> None:
         lines,
         f"{BATCH} Zipf ids a step, cosine schedule, decoupled weight decay {DECAY}. float64: of "
         "any element, over the mean norm of the rows (at most 1e-10 wanted). float32: distance to "
-        "the dense float64 run, over that of the dense float32 run (at most 2 wanted). Where torch's "
-        "optimizer has no decoupled decay, rows are shrunk by hand before its step. "
+        "the dense float64 run, over that of the dense float32 run (at most 2 wanted). Where "
+        "torch's optimizer has no decoupled decay, rows are shrunk by hand before its step. "
         + machine("rowtune", "torch", "numba", "numpy"),
     )
 
