@@ -81,6 +81,10 @@ def test_which_rows_and_ids_keep_it():
     assert one_is_frozen.block.grad._indices().tolist() == [[0, 1, 2]]
     weighted((columns := embedding(columns=[1, 2]))(IDS)).backward()
     assert not is_kept(columns)
+    # Nor one that is not in one piece, or a part of a larger one.
+    for layer in (lambda out: out.transpose(0, 2), lambda out: torch.cat([out, out.detach()])):
+        weighted(layer((emb := embedding())(IDS)).tanh()).backward()
+        assert not is_kept(emb)
 
 
 class Given(torch.autograd.Function):
@@ -123,9 +127,10 @@ def retained(a, b):
 
 
 def asked_for_both(a, b):
-    rows, leaves = a(IDS), [*a.parameters(), *b.parameters()]
-    *grads, of_rows = torch.autograd.grad(weighted(rows.tanh() + b(IDS)), [*leaves, rows])
-    HOLD.append(of_rows)
+    flat, leaves = a(IDS).view(-1), [*a.parameters(), *b.parameters()]
+    loss = weighted(flat.tanh() + b(IDS).view(-1))
+    *grads, of_flat = torch.autograd.grad(loss, [*leaves, flat])
+    HOLD.append(of_flat)
     for leaf, grad in zip(leaves, grads, strict=True):
         leaf.grad = grad
 

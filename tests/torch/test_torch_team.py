@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,6 @@ ON_TORCHS_THREADS = """
 
     def all_threads():
         return {int(task.name) for task in Path("/proc/self/task").iterdir()}
-
     def work(chunk):
         both.wait()
         seen.add(threading.get_native_id())
@@ -105,7 +105,7 @@ def test_kernels_run_on_the_threads_that_torch_has_already():
 
 
 FORKED = """
-    import os, torch, warnings
+    import os, threading, torch, warnings
     import rowtune.torch as rt
     from rowtune.kernels import threads
 
@@ -113,7 +113,6 @@ FORKED = """
     threads.set_num_threads(2)
     emb = rt.Embedding.from_pretrained(torch.zeros(20_000, 64), sparse=True)
     optimizer = rt.optim.SGD(emb.parameters(), lr=1.0)
-
     def step():
         optimizer.zero_grad()
         emb(torch.arange(20_000)).backward(torch.ones(20_000, 64))
@@ -121,8 +120,10 @@ FORKED = """
 
     step()
     child = os.fork()
-    if child == 0:
-        torch.set_num_threads(1)  # its own are not there any more: as DataLoader does
+    if child == 0:  # where torch's threads are not, nor were we told of it
+        both = threading.Barrier(2, timeout=20)
+        threads.for_each_chunk(lambda chunk: both.wait(), 2)
+        torch.set_num_threads(1)  # as DataLoader does
         step()
         os._exit(0 if (emb.block == -2).all() and threads._num_helpers == 1 else 3)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -176,7 +177,7 @@ def test_an_error_of_any_chunk_is_raised_and_the_next_call_works():
         with pytest.raises(ZeroDivisionError):
             threads.for_each_chunk(lambda chunk: 1 / numbers[chunk], 6)
         numbers[wrong] = 7
-    caller, both = threading.get_ident(), threading.Barrier(2, timeout=20)
+    caller, both, seen = threading.get_ident(), threading.Barrier(2, timeout=20), []
 
     def fail_elsewhere(chunk):
         both.wait()
@@ -185,7 +186,6 @@ def test_an_error_of_any_chunk_is_raised_and_the_next_call_works():
 
     with pytest.raises(ValueError, match="elsewhere"):
         threads.for_each_chunk(fail_elsewhere, 2)
-    seen = []
     threads.for_each_chunk(lambda chunk: threads.for_each_chunk(seen.append, 3), 4)  # and within
     assert sorted(seen) == sorted([0, 1, 2] * 4)
 
@@ -213,10 +213,8 @@ def test_after_ctrl_c_in_a_chunk_none_is_still_running():
 
 def test_two_python_threads_train_at_once():
     expected = [trained(1), trained(2)]
-    results = {}
-    other = threading.Thread(target=lambda: results.update(other=trained(2)))
-    other.start()
-    assert [trained(1), (other.join(), results["other"])[1]] == expected
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(trained, (1, 2))) == expected
 
 
 HOME = Path(torch.__file__).parent

@@ -123,10 +123,15 @@ class _Job:
         """Wait for the helpers that have begun; those busy with another's work never do."""
         with self._lock:
             self._closed = True
-            wait = self._busy > 0
-        if wait:
-            self._all_left.acquire()
+        interrupted: BaseException | None = None
+        while self._busy:
+            try:
+                self._all_left.acquire(timeout=1)
+            except BaseException as error:  # Ctrl-C: they still write into the caller's arrays
+                interrupted = error
         self._work = None  # a helper that comes late must not keep the arrays alive
+        if interrupted is not None:
+            raise interrupted
 
 
 def _below(numbers: Iterator[int], end: int) -> Iterator[int]:
