@@ -163,8 +163,18 @@ def test_after_an_error_a_late_helper_does_not_go_on(busy_helper, error):
     assert seen == [0, 1]
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own answer to SIGINT, which is ignored where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals are sent to threads")
-def test_ctrl_c_while_waiting_for_a_helper_is_raised_once_it_is_done(num_threads, monkeypatch):
+def test_ctrl_c_while_waiting_for_a_helper_is_raised_once_it_is_done(
+    num_threads, monkeypatch, ctrl_c
+):
     monkeypatch.setattr(threads, "_team", None)
     num_threads(2)
     caller, running, both = threading.get_ident(), set(), threading.Barrier(2, timeout=20)

@@ -45,7 +45,6 @@ def is_kept(emb, positions=6):
 LAYERS = {
     "product": lambda out: out * random(*out.shape, seed=1),
     "linear": nn.Linear(D, 2),
-    "norm": nn.LayerNorm(D),
     "flat": lambda out: out.view(-1).tanh(),
     "other rows": lambda out: out.reshape(2, -1).view(-1, 2).tanh(),
     "mean of words": lambda out: out.mean(1).tanh(),

@@ -108,7 +108,6 @@ FORKED = """
     import os, threading, torch, warnings
     import rowtune.torch as rt
     from rowtune.kernels import threads
-
     warnings.filterwarnings("ignore")  # torch warns of more workers than cores
     threads.set_num_threads(2)
     emb = rt.Embedding.from_pretrained(torch.zeros(20_000, 64), sparse=True)
@@ -190,7 +189,15 @@ def test_an_error_of_any_chunk_is_raised_and_the_next_call_works():
     assert sorted(seen) == sorted([0, 1, 2] * 4)
 
 
-def test_after_ctrl_c_in_a_chunk_none_is_still_running():
+@pytest.fixture
+def ctrl_c():
+    """Python's own answer to SIGINT, which is ignored where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_after_ctrl_c_in_a_chunk_none_is_still_running(ctrl_c):
     caller, running, both = threading.get_ident(), set(), threading.Barrier(2, timeout=20)
 
     def work(chunk):

@@ -184,10 +184,11 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
     ctx.set_materialize_grads(False)  # nor zeros made for the slots, which have no gradient
 
 
-def _lookup_backward(ctx: Any, grads: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def _lookup_backward(
+    ctx: Any, grads: Tensor | None, _: Tensor | None, alone: bool = False
+) -> tuple[Tensor | None, ...]:
     if grads is None:
         return (None,) * 11
-    alone = is_ours_alone(grads)  # asked here, before anything else refers to it
     slots, columns = ctx.saved_tensors
     keep = alone and ctx.sparse and columns is None and not torch.is_grad_enabled()
     with without_grad():
@@ -232,7 +233,8 @@ class _Lookup(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return _lookup_backward(ctx, *grads)
+        alone = is_ours_alone(grads)  # before the call below refers to them once more
+        return _lookup_backward(ctx, grads[0], None, alone)
 
 
 def rows_of(block: Tensor, *others: Any) -> Tensor:

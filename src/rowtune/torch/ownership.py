@@ -19,32 +19,38 @@ _Counts = tuple[int, ...]
 _use_count: Any = getattr(torch.Tensor, "_use_count", None)  # older versions have it not
 
 
-def is_ours_alone(grad: Tensor) -> bool:
-    """Whether only this backward pass holds ``grad``, all of its memory, and torch made that.
+def is_ours_alone(grads: tuple[Any, ...]) -> bool:
+    """Whether only this backward pass holds ``grads[0]``, all of its memory, and torch made that.
 
-    Asked for the argument of a function that an autograd function's ``backward(ctx, *grads)``
-    calls with ``*grads``: one call more or less, and the references are others.
+    ``grads`` is the very tuple that an autograd function's ``backward(ctx, *grads)`` has got. What
+    a call adds depends on who runs the frames of Python; to the items of a tuple it adds nothing.
     """
-    alone = _ALONE.get(grad._is_view())
+    if not isinstance(grads[0], Tensor):
+        return False
+    alone = _ALONE.get(grads[0]._is_view())
     if alone is None:
         return False
     return (
-        all(count <= least for count, least in zip(_references(grad), alone, strict=True))
-        and grad.is_contiguous()
-        and grad.untyped_storage().nbytes() == grad.numel() * grad.element_size()
-        and grad.untyped_storage().resizable()  # else it belongs to NumPy, or whoever lent it
+        all(count <= least for count, least in zip(_references(grads), alone, strict=True))
+        and grads[0].is_contiguous()
+        and grads[0].untyped_storage().nbytes() == grads[0].numel() * grads[0].element_size()
+        and grads[0].untyped_storage().resizable()  # else it belongs to NumPy, or whoever lent it
     )
 
 
-def _references(grad: Tensor) -> _Counts:
+def _references(grads: tuple[Any, ...]) -> _Counts:
     """Of the tensor, its object in Python and its memory; where it is a view of another tensor,
-    as after a reshape, of that one too.
+    as after a reshape, of that one too. No local variable may hold any of them.
     """
-    memory = grad.untyped_storage()
-    holders = torch._C._storage_Use_Count(memory._cdata)
-    own = (_use_count(grad), sys.getrefcount(grad), holders, sys.getrefcount(memory))
-    base = grad._base
-    return own if base is None else (*own, _use_count(base), sys.getrefcount(base))
+    own = (
+        _use_count(grads[0]),
+        sys.getrefcount(grads[0]),
+        torch._C._storage_Use_Count(grads[0].untyped_storage()._cdata),
+        sys.getrefcount(grads[0].untyped_storage()),
+    )
+    if grads[0]._base is None:
+        return own
+    return (*own, _use_count(grads[0]._base), sys.getrefcount(grads[0]._base))
 
 
 class _Probe(torch.autograd.Function):
@@ -57,17 +63,9 @@ class _Probe(torch.autograd.Function):
         return rows.clone()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return _look(ctx, *grads)
-
-
-def _look(ctx: Any, grads: Tensor) -> Tensor:  # noqa: ARG001
-    _Probe.seen = _least(grads)
-    return grads.clone()
-
-
-def _least(grad: Tensor) -> _Counts:
-    return _references(grad)
+    def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ARG004
+        _Probe.seen = _references(grads)
+        return grads[0].clone()
 
 
 def _references_when_alone(*shape: int) -> _Counts:
