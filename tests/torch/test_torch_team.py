@@ -27,10 +27,13 @@ with_a_team = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def as_before():
     before = threads._team, threads.get_num_threads(), torch.get_num_threads()
+    # Python's own answer to SIGINT, which is ignored where the tests run in the background.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     team.join()
     threads.set_num_threads(2)
     torch.set_num_threads(2)
     yield
+    signal.signal(signal.SIGINT, handler)
     threads.lend_team(before[0])
     threads.set_num_threads(before[1])
     torch.set_num_threads(before[2])
@@ -90,8 +93,7 @@ ON_TORCHS_THREADS = """
         both.wait()
         seen.add(threading.get_native_id())
 
-    threads.set_num_threads(2)
-    torch.set_num_threads(2)
+    [module.set_num_threads(2) for module in (threads, torch)]
     torch.ones(1 << 22).add_(1)  # torch has its threads now
     before, seen, both = all_threads(), set(), threading.Barrier(2, timeout=20)
     threads.for_each_chunk(work, 2)
@@ -118,8 +120,7 @@ FORKED = """
         optimizer.step()
 
     step()
-    child = os.fork()
-    if child == 0:  # where torch's threads are not, nor were we told of it
+    if (child := os.fork()) == 0:  # where torch's threads are not, nor were we told of it
         both = threading.Barrier(2, timeout=20)
         threads.for_each_chunk(lambda chunk: both.wait(), 2)
         torch.set_num_threads(1)  # as DataLoader does
@@ -134,9 +135,8 @@ FORKED = """
             step()  # in the worker: its own copy
             return emb(torch.arange(20_000))[:, 0].mean().detach()
 
-    seen = []
-    for batch in torch.utils.data.DataLoader(Data(), batch_size=2, num_workers=2,
-                                             multiprocessing_context="fork"):
+    seen, options = [], {"num_workers": 2, "multiprocessing_context": "fork"}
+    for batch in torch.utils.data.DataLoader(Data(), batch_size=2, **options):
         step()
         seen += batch.tolist()
     assert sorted(seen) == [-6, -6, -5, -5, -4, -4, -3, -3], seen
@@ -189,15 +189,7 @@ def test_an_error_of_any_chunk_is_raised_and_the_next_call_works():
     assert sorted(seen) == sorted([0, 1, 2] * 4)
 
 
-@pytest.fixture
-def ctrl_c():
-    """Python's own answer to SIGINT, which is ignored where the tests run in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_after_ctrl_c_in_a_chunk_none_is_still_running(ctrl_c):
+def test_after_ctrl_c_in_a_chunk_none_is_still_running():
     caller, running, both = threading.get_ident(), set(), threading.Barrier(2, timeout=20)
 
     def work(chunk):

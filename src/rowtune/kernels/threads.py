@@ -110,7 +110,7 @@ class _Job:
         try:
             self.draw()
         except BaseException as error:
-            self.error = error  # for `for_each_chunk` to raise
+            self.error = self.error or error  # for `for_each_chunk` to raise
         self._leave()
 
     def _leave(self) -> None:

@@ -33,6 +33,7 @@ def is_ours_alone(grads: tuple[Any, ...]) -> bool:
     return (
         all(count <= least for count, least in zip(_references(grads), alone, strict=True))
         and grads[0].is_contiguous()
+        and not grads[0].untyped_storage().is_shared()  # with another process
         and grads[0].untyped_storage().nbytes() == grads[0].numel() * grads[0].element_size()
         and grads[0].untyped_storage().resizable()  # else it belongs to NumPy, or whoever lent it
     )

@@ -33,7 +33,10 @@ def leave(slots: Tensor, pending: Tensor) -> None:
     if left and left[-1][0] != now:
         # Of a pass that this one runs in, or that has accumulated nothing: stamped after all.
         for of_pass, others in left:
-            mark(as_array(others), of_pass, as_array(pending))
+            if pending.device.type == "cpu":
+                mark(as_array(others), of_pass, as_array(pending))
+            else:
+                pending.index_fill_(0, others[others >= 0].to(torch.int64), of_pass)
         left = ()
     setattr(pending, _LEFT, (*left, (now, slots)))
 
