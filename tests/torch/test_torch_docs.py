@@ -16,9 +16,9 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "torch.md").read_text()
 
 def test_its_python_runs_and_does_what_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    train, catch_up = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
     names = {}
-    exec(code, names)
+    exec(train, names)
     vectors, embedding, new = names["vectors"], names["embedding"], names["new"]
     assert next(tuple(p.shape) for p in names["model"].parameters()) == (15_000, 300)
     assert embedding.base.data_ptr() == vectors.data_ptr()
@@ -28,6 +28,8 @@ def test_its_python_runs_and_does_what_it_says(tmp_path, monkeypatch):
     assert torch.equal(names["plain"](names["ids"]), embedding(names["ids"]))
     patched = rowtune.apply_patch(vectors.numpy(), "new-words.safetensors")
     assert np.array_equal(patched, embedding.weight.detach().numpy())
+    exec(catch_up, names)
+    assert names["optimizer"].row_state(names["table"].block)["step"].tolist() == [3] * 1_000
 
 
 def test_every_name_that_it_shows_is_there():
