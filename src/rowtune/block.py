@@ -61,8 +61,6 @@ class Block:
         self, debts: Debts, slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool
     ) -> None:
         """An update of rows that owe nothing, at the optimizer's step."""
-        if debts.is_full:
-            self.flush()
         self.catch_up(slots)
         debts.record()
         try:
@@ -73,14 +71,13 @@ class Block:
 
     def catch_up(self, slots: NDArray[np.int32]) -> None:
         """Bring the rows of slots (n,), -1 where frozen, to the optimizer's step."""
-        if self.debts is not None and len(slots):
+        if self.debts is not None:
             self.debts.pay(self._trained, group(slots).unique)
 
     def flush(self) -> None:
         """Bring all rows to the optimizer's step."""
         if self.debts is not None:
-            self.debts.pay(self._trained, np.arange(len(self.values), dtype=np.int32))
-            self.debts.begin_anew()
+            self.debts.pay(self._trained, None)
 
     def grow(self, new: NDArray[Any]) -> None:
         """Add rows at the end, with fresh state; the others keep theirs."""

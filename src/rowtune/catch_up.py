@@ -17,7 +17,7 @@ from rowtune import numpy_engine, numpy_verbs
 from rowtune.kernels import absence, update
 from rowtune.kernels.grouping import group_unique
 from rowtune.rules import bind
-from rowtune.rules.absent import absent_step_of, doubt_names, pay_names
+from rowtune.rules.absent import absent_step_of, doubt_names, limit_of, pay_names
 from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained
 
@@ -52,23 +52,27 @@ class Debts:
         """The last step was refused."""
         self._ledger.take_back()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether every row should be brought up to date, and `begin_anew` be called."""
-        return len(self._ledger) >= ledgers.MOST_STEPS
-
     def begin_anew(self, now: int | None = None) -> None:
         """Forget the steps taken: no row owes anything, and the next step is ``now`` + 1."""
         at = self.now if now is None else now
         self._ledger = ledgers.Ledger(self._tuned, self._absent, at)
 
-    def pay(self, trained: Trained, slots: NDArray[np.int32]) -> None:
-        """Bring the rows ``slots`` (unique) up to date, in place."""
-        slots = slots[trained.steps[slots] < self.now]
-        if not len(slots):
-            return
-        coupled = self._tuned.decay == "coupled" and not self._absent.linear
-        if coupled:
+    def pay(self, trained: Trained, slots: NDArray[np.int32] | None) -> bool:
+        """Bring the rows ``slots`` (unique) up to date, in place; all of them where None, and where
+        the ledger is full. Says whether any row owed anything.
+        """
+        everything = slots is None or len(self._ledger) >= ledgers.MOST_STEPS
+        if slots is None or everything:
+            slots = np.arange(len(trained.steps), dtype=np.int32)
+        owing = slots[trained.steps[slots] < self.now]
+        if len(owing):
+            self._pay(trained, owing)
+        if everything:
+            self.begin_anew()
+        return len(owing) > 0
+
+    def _pay(self, trained: Trained, slots: NDArray[np.int32]) -> None:
+        if self._tuned.decay == "coupled" and not self._absent.linear:
             self._step_through(trained, slots)
         elif update.can_compile(trained.block):
             self._pay_compiled(trained, slots)
@@ -86,15 +90,7 @@ class Debts:
         )  # fmt: skip
 
     def _limit(self) -> tuple[float, int]:
-        limit = self._absent.limit
-        if limit is None:
-            return 0.0, 0
-        hyper = {n: float(x) for n, x in self._tuned.hyper.items()}
-        names = limit.__code__.co_varnames[1 : limit.__code__.co_argcount]
-        found: tuple[float, int] = limit(
-            _PRECISION[self._tuned.dtype.itemsize], **{name: hyper[name] for name in names}
-        )
-        return found
+        return limit_of(self._absent, self._tuned.hyper, _PRECISION[self._tuned.dtype.itemsize])
 
     def _numbers(self) -> NDArray[Any]:
         hyper = self._tuned.hyper
@@ -116,7 +112,8 @@ class Debts:
             if not len(slots):
                 return
             rows = [array[slots].astype(dtype) for array in (trained.block, *trained.state)]
-        product = ledgers.products(self._ledger, trained.steps[slots], self.now).astype(dtype)
+        since, ledger = trained.steps[slots], self._ledger
+        product = absence.products(ledger.nodes, since, ledger.first, ledger.now).astype(dtype)
         given: dict[str, Any] = {n: dtype.type(x) for n, x in self._tuned.hyper.items()}
         for place, name in enumerate(self._absent.names):
             given[name] = product[:, place // 4, place % 4, None]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rowtune.rules.absent import Absent
 from rowtune.rules.decay import kind_of_decay
@@ -53,13 +52,10 @@ class Ledger:
         self.now += 1
         level, capacity = 0, len(self.history)
         while place & 1:
+            pair = level_start(capacity, level) + place - 1
+            earlier, later = self.nodes[pair : pair + 2].reshape(2, -1, 2, 2)
             level, place = level + 1, place >> 1
-            below = 2 * capacity - ((2 * capacity) >> (level - 1))
-            earlier, later = self.nodes[below + 2 * place : below + 2 * place + 2].reshape(
-                2, -1, 2, 2
-            )
-            here = 2 * capacity - ((2 * capacity) >> level) + place
-            self.nodes[here] = (later @ earlier).reshape(-1, 4)
+            self.nodes[level_start(capacity, level) + place] = (later @ earlier).reshape(-1, 4)
 
     def take_back(self) -> None:
         """The last step was not taken after all."""
@@ -79,29 +75,12 @@ class Ledger:
         self.nodes = np.zeros((4 * capacity, *old.shape[1:]))
         level = 0
         while capacity >> level:
-            before = 2 * capacity - ((2 * capacity) >> level)
-            after = 4 * capacity - ((4 * capacity) >> level)
+            before, after = level_start(capacity, level), level_start(2 * capacity, level)
             count = capacity >> level
             self.nodes[after : after + count] = old[before : before + count]
             level += 1
 
 
-def products(ledger: Ledger, since: NDArray[np.int32], until: int) -> NDArray[np.float64]:
-    """The products (u, M, 4) from steps ``since`` (u,) to ``until``, each ``since`` once computed.
-
-    As `rowtune.kernels.absence.range_product`, plainly.
-    """
-    capacity = len(ledger.history)
-    found: dict[int, NDArray[np.float64]] = {}
-    for start in np.unique(since).tolist():
-        product = np.tile(np.eye(2), (ledger.nodes.shape[1], 1, 1))
-        at, end = start - ledger.first, until - ledger.first
-        while at < end:
-            level = 0
-            while (at >> level) & 1 == 0 and at + (2 << level) <= end:
-                level += 1
-            node = ledger.nodes[2 * capacity - ((2 * capacity) >> level) + (at >> level)]
-            product = node.reshape(-1, 2, 2) @ product
-            at += 1 << level
-        found[start] = product.reshape(-1, 4)
-    return np.stack([found[s] for s in since.tolist()]) if len(since) else np.empty((0, 0, 4))
+def level_start(capacity: int, level: int) -> int:
+    """Where in ``nodes`` the products of 2^level steps begin."""
+    return 2 * capacity - ((2 * capacity) >> level)

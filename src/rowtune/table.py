@@ -151,11 +151,9 @@ class Table(TableFiles):
     def set_hyper(self, **hyper: Any) -> None:
         """Change hyper-parameters between updates; state and step counts stay."""
         self._tuned.rule.hyper(**{**self._tuned.hyper, **hyper})  # refused before rows are moved
-        if self._block.debts is not None and set(hyper) - {"lr"}:
+        if set(hyper) - {"lr"}:
             self.flush()  # what is owed so far goes by those that were
         self._tuned.set(**hyper)
-        if self._block.debts is not None and set(hyper) - {"lr"}:
-            self._block.debts.begin_anew()
 
     @property
     def lr(self) -> float:

@@ -80,22 +80,10 @@ def test_after_an_error_no_chunk_is_still_running(num_threads):
     assert not running
 
 
-def test_a_call_does_not_wait_for_the_work_of_another(num_threads):
-    num_threads(2)
-    held, release = threading.Barrier(3, timeout=20), threading.Event()
-
-    def hold(chunk):
-        held.wait()
-        release.wait(20)
-
-    other = threading.Thread(target=threads.for_each_chunk, args=(hold, 2))
-    other.start()
-    held.wait()  # both of its threads are busy now, the pool's one among them
+def test_a_call_does_not_wait_for_the_work_of_another(busy_helper):
     seen = []
     threads.for_each_chunk(seen.append, 5)
-    assert not release.is_set()
-    release.set()
-    other.join()
+    assert not busy_helper.is_set()
     assert sorted(seen) == list(range(5))
 
 

@@ -154,6 +154,18 @@ def test_nobody_reads_a_stale_row(how):
     agree(ours, plain)
 
 
+def test_a_graph_that_saved_the_block_hears_of_a_payment():
+    ours, mine, _, _ = pair("AdamW")
+    train(ours, mine, 40)
+    before = ours.table.block.square().sum()
+    ours.eval()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        before.backward()
+    again = ours.table.block.square().sum()
+    ours.table(torch.tensor(TRAIN))  # nothing is owed any more, and nothing is written
+    again.backward()
+
+
 def test_patches_hold_rows_that_owe_nothing(tmp_path):
     ours, mine, plain, theirs = pair("Adam")
     train(ours, mine, 40)

@@ -14,16 +14,19 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from rowtune.kernels.fused import OPERATIONS
+from rowtune.kernels.fused import OPERATIONS, step_of_element
 from rowtune.kernels.payment import source_of
 from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.threads import for_each_chunk
+from rowtune.ledger import level_start
 from rowtune.rules import Rule, bind
 from rowtune.rules.absent import Absent
-from rowtune.rules.decay import with_decay
 
 _BYTES_PER_CHUNK = 1 << 21
 _ROWS_AHEAD = 8  # how far in front of its use a row is asked for
+
+
+_level_start = numba.njit(level_start)
 
 
 @numba.njit(nogil=True)
@@ -39,7 +42,7 @@ def range_product(nodes: Any, capacity: int, begin: int, end: int, out: Any) -> 
         level = 0
         while (at >> level) & 1 == 0 and at + (2 << level) <= end:
             level += 1
-        node = nodes[2 * capacity - ((2 * capacity) >> level) + (at >> level)]
+        node = nodes[_level_start(capacity, level) + (at >> level)]
         for m in range(out.shape[0]):
             a, b, c, d = out[m, 0], out[m, 1], out[m, 2], out[m, 3]
             out[m, 0] = node[m, 0] * a + node[m, 1] * c
@@ -47,6 +50,16 @@ def range_product(nodes: Any, capacity: int, begin: int, end: int, out: Any) -> 
             out[m, 2] = node[m, 2] * a + node[m, 3] * c
             out[m, 3] = node[m, 2] * b + node[m, 3] * d
         at += 1 << level
+
+
+def products(
+    nodes: NDArray[np.float64], since: NDArray[np.int32], first: int, now: int
+) -> NDArray[np.float64]:
+    """The products (u, M, 4) over the steps from ``since`` (u,) to ``now``; see `pay`."""
+    found = np.empty((len(since), *nodes.shape[1:]))
+    for i, start in enumerate(since.tolist()):
+        range_product(nodes, len(nodes) // 2, start - first, now - first, found[i])
+    return found
 
 
 def pay(
@@ -102,7 +115,7 @@ def _compiled(rule: Rule, absent: Absent, decay: str) -> Any:
     }
     if absent.doubt is not None:
         names["doubt"] = numba.njit(bind(absent.doubt, OPERATIONS))
-        names["step"] = numba.njit(with_decay(numba.njit(bind(rule.function, OPERATIONS)), decay))
+        names["step"] = step_of_element(rule.function, decay)
     source = source_of(rule, absent)
     exec(compile(source, f"<payment of {rule.name}>", "exec"), names)
     return numba.njit(nogil=True, error_model="numpy")(names["kernel"])

@@ -79,14 +79,19 @@ def _compiled(
 ) -> Any:
     """numba compiles the pass once for each combination of dtypes; hyper-parameters are data."""
     if is_elementwise:
-        rule = numba.njit(with_decay(numba.njit(bind(function, OPERATIONS)), decay))
-        names, body = {**_HELP, "step": rule}, _step_each_element(state, number_names)
+        step = step_of_element(function, decay)
+        names, body = {**_HELP, "step": step}, _step_each_element(state, number_names)
     else:
         names, body = {**_HELP, **OPERATIONS}, body_of(function, decay, state, number_names)
     source = _source([name for name, _ in state], clock_names, number_names, body)
     exec(compile(source, f"<kernel of {function.__name__}>", "exec"), names)
     # No fast-math: NaN, infinity and signed zero keep their meaning, and sums their order.
     return numba.njit(nogil=True, error_model="numpy")(names["kernel"])
+
+
+def step_of_element(function: Any, decay: str) -> Any:
+    """A rule's own function for one element, compiled, with its weight decay around it."""
+    return numba.njit(with_decay(numba.njit(bind(function, OPERATIONS)), decay))
 
 
 def _step_each_element(state: tuple[tuple[str, bool], ...], numbers: tuple[str, ...]) -> Body:
@@ -141,14 +146,15 @@ def _source(state: list[str], clock: tuple[str, ...], numbers: tuple[str, ...], 
     constant = [name for name in numbers if name not in clock]
     return _PASS.format(
         state="".join(f", {name}_block" for name in state),
-        before=_lines(4, body.before),
-        numbers=_lines(4, [f"{name}_ = numbers[{i + 1}]" for i, name in enumerate(constant)]),
-        prefetches=_lines(12, [f"prefetch_row({name}_block, ahead)" for name in state]),
-        clock=_lines(8, [f"{name}_ = clock[t, {i}]" for i, name in enumerate(clock)]),
-        rows=_lines(8, [f"{name}_row = {name}_block[slot]" for name in state]),
-        body=_lines(8, body.lines),
+        before=lines_at(4, body.before),
+        numbers=lines_at(4, [f"{name}_ = numbers[{i + 1}]" for i, name in enumerate(constant)]),
+        prefetches=lines_at(12, [f"prefetch_row({name}_block, ahead)" for name in state]),
+        clock=lines_at(8, [f"{name}_ = clock[t, {i}]" for i, name in enumerate(clock)]),
+        rows=lines_at(8, [f"{name}_row = {name}_block[slot]" for name in state]),
+        body=lines_at(8, body.lines),
     )
 
 
-def _lines(indent: int, lines: list[str]) -> str:
+def lines_at(indent: int, lines: list[str]) -> str:
+    """Lines of a kernel's text, for a place at that depth."""
     return ("\n" + " " * indent).join(lines) or "pass"

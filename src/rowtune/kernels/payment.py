@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rowtune.kernels.fused import lines_at
 from rowtune.rules import Rule
 from rowtune.rules.absent import Absent, doubt_names, pay_names
 
@@ -72,11 +73,11 @@ def source_of(rule: Rule, absent: Absent) -> str:
     hyper += [f"limit_ = numbers[{last}]", f"longest = np.int64(numbers[{last + 1}])"]
     return _PASS.format(
         state="".join(f", {name}_block" for name in rule.state),
-        hyper=_lines(4, hyper),
-        prefetches=_lines(12, [f"prefetch_row({name}_block, ahead)" for name in rule.state]),
-        elements=_lines(8, names.elements("", "product")),
-        rows=_lines(8, [f"{name}_row = {name}_block[slot]" for name in rule.state]),
-        body=_lines(8, body.splitlines()),
+        hyper=lines_at(4, hyper),
+        prefetches=lines_at(12, [f"prefetch_row({name}_block, ahead)" for name in rule.state]),
+        elements=lines_at(8, names.elements("", "product")),
+        rows=lines_at(8, [f"{name}_row = {name}_block[slot]" for name in rule.state]),
+        body=lines_at(8, body.splitlines()),
     )
 
 
@@ -133,11 +134,7 @@ def _with_doubts(rule: Rule, absent: Absent, names: _Names) -> str:
         doubt=", ".join([*names.own, *(f"{name}_" for name in doubt_names(rule, absent))]),
         locals=", ".join(["x", *local]),
         step=", ".join([*local, *step]),
-        rest=_lines(4, names.elements("rest_", "rest")),
+        rest=lines_at(4, names.elements("rest_", "rest")),
         after=names.call("x", local, "rest_"),
         without=names.call("x", ["nothing"] * len(local), "rest_"),
     )
-
-
-def _lines(indent: int, lines: list[str]) -> str:
-    return ("\n" + " " * indent).join(lines) or "pass"

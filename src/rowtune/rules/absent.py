@@ -4,7 +4,7 @@ A rule that can be caught up has, beside its function, the absent step in two pa
 
 * a *course*: for each step of the optimizer a few 2 x 2 matrices, in float64. The product of those
   of the steps that a row has missed says all that depends on the schedule and on how many they are;
-  products over any range of steps are found in a tree (`rowtune.rules.ledger`), so that no absence
+  products over any range of steps are found in a tree (`rowtune.ledger`), so that no absence
   is too long.
 * a *payment*, a plain function as a rule's own, from the row, its state and the elements of these
   products to the row and its state as they would be by now.
@@ -17,7 +17,7 @@ others, and these are stepped too.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -72,6 +72,16 @@ def pay_names(rule: Rule, absent: Absent) -> tuple[str, ...]:
 def doubt_names(rule: Rule, absent: Absent) -> tuple[str, ...]:
     """The numbers that the doubt takes, in order."""
     return () if absent.doubt is None else _parameters(absent.doubt)[len(rule.state) :]
+
+
+def limit_of(
+    absent: Absent, hyper: Mapping[str, float | bool], precision: float
+) -> tuple[float, int]:
+    """What the absent step's ``limit`` says under these hyper-parameters; without one 0, 0."""
+    if absent.limit is None:
+        return 0.0, 0
+    names = _parameters(absent.limit)[1:]
+    return absent.limit(precision, **{name: float(hyper[name]) for name in names})
 
 
 def _parameters(function: Function) -> tuple[str, ...]:

@@ -105,12 +105,7 @@ def _(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int, by_frequency
     return grads.new_empty(num_rows, grads.shape[1])
 
 
-@torch.library.custom_op(
-    "rowtune::row_gradient",
-    mutates_args=("pending",),
-    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows) -> Tensor",
-)
-def row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:
+def _row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -> Tensor:
     """The same as a sparse tensor of the touched rows, coalesced.
 
     torch's own embedding leaves the positions as they are, in the very memory of the gradient that
@@ -119,6 +114,14 @@ def row_gradient(grads: Tensor, slots: Tensor, pending: Tensor, num_rows: int) -
     unique, sums = on(grads.device).sum_by_row(grads, slots)
     mark(unique, pending, num_rows)
     return sparse_rows(unique, sums, num_rows)
+
+
+row_gradient = torch.library.custom_op(
+    "rowtune::row_gradient",
+    _row_gradient,
+    mutates_args=("pending",),
+    schema="(Tensor grads, Tensor slots, Tensor(a!) pending, int num_rows) -> Tensor",
+)
 
 
 @row_gradient.register_fake
@@ -202,8 +205,8 @@ def _lookup_backward(
             if keep and _may_keep(flat, slots):
                 grad = sparse_rows(slots.to(torch.int64), flat, ctx.num_rows, summed=False)
             else:
-                unique, sums = on(flat.device).sum_by_row(flat, slots)
-                grad = sparse_rows(unique, sums, ctx.num_rows)
+                nothing = ctx.pending[:0]  # so that none is marked
+                grad = _row_gradient(flat, slots, nothing, ctx.num_rows)
         elif ctx.sparse:
             grad = row_gradient(flat, slots, ctx.pending, ctx.num_rows)
         else:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rowtune.catch_up import Debts
@@ -56,17 +55,12 @@ class BlockDebts:
 
     def pay(self, slots: Tensor | None) -> None:
         """Bring the rows of slots (n,), -1 where frozen, up to date; None means all of them."""
-        if slots is None or self._debts.is_full:
-            self._pay(np.arange(len(self._block), dtype=np.int32))
-            self._debts.begin_anew()
-        elif len(slots):
-            self._pay(group(as_array(slots)).unique)
+        self.pay_rows(None if slots is None else group(as_array(slots)).unique)
 
-    def _pay(self, slots: Any) -> None:
+    def pay_rows(self, slots: NDArray[np.int32] | None) -> None:
+        """The same for slots that are unique, none of them -1."""
         steps = as_array(self._state[row_state.STEP])
-        if not (steps[slots] < self.now).any():
-            return
         state = tuple(as_array(self._state[name]) for name in self.tuned.rule.state)
-        self._debts.pay(Trained(as_array(self._block), state, steps), slots)
-        # autograd cannot see what a kernel writes; a graph that saved the block must hear of it.
-        torch.autograd.graph.increment_version(self._block)
+        if self._debts.pay(Trained(as_array(self._block), state, steps), slots):
+            # autograd cannot see what a kernel writes; a graph that saved the block must hear.
+            torch.autograd.graph.increment_version(self._block)

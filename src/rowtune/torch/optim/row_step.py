@@ -71,7 +71,7 @@ def _compiled(
 ) -> Move:  # fmt: skip
     def move() -> None:
         if debts is not None:
-            debts.pay(torch.from_numpy(groups.unique))  # those that nobody has looked up
+            debts.pay_rows(groups.unique)  # those that nobody has looked up
             debts.record()
         update.move_groups(
             tuned.rule, tuned.decay, as_array(parameter),
