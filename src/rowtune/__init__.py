@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Rows": "rowtune.rows",
     "Table": "rowtune.table",
+    "Bounds": "rowtune.bounds",
     "apply_patch": "rowtune.apply",
     "Vectors": "rowtune.vectors",
     "load": "rowtune.vectors",
@@ -26,6 +27,7 @@ _MODULES = ("errors", "rules")
 __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Rows",
     "Table",
+    "Bounds",
     "apply_patch",
     "Vectors",
     "load",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from rowtune import errors as errors
     from rowtune import rules as rules
     from rowtune.apply import apply_patch as apply_patch
+    from rowtune.bounds import Bounds as Bounds
     from rowtune.kernels.threads import get_num_threads as get_num_threads
     from rowtune.kernels.threads import set_num_threads as set_num_threads
     from rowtune.learn import extend as extend

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune import numpy_engine
+from rowtune.bounds import Bounds
 from rowtune.catch_up import Debts
 from rowtune.errors import NonFiniteError, PatchError
 from rowtune.kernels.grouping import group
+from rowtune.numpy_engine import NO_BOUNDS
 from rowtune.patch import Patch
+from rowtune.rules.lr_scale import check_takes_lr
 from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained
 
@@ -25,9 +28,15 @@ class Block:
     values : k x C array, C-contiguous, in the table's dtype
     state : dict of str to k x C arrays (k x 1 for one number per row), in the state's dtype
     steps : int32 array of k, how often each row was touched
+    lr_scale : array of k in the state's dtype, or None: see `rowtune.rules.lr_scale`
+    bounds : Bounds
     """
 
-    def __init__(self, values: NDArray[Any], tuned: Tuned, catch_up: bool = False) -> None:
+    def __init__(
+        self, values: NDArray[Any], tuned: Tuned, catch_up: bool = False, bounds: Bounds = NO_BOUNDS
+    ) -> None:
+        self.lr_scale: NDArray[Any] | None = None
+        self.bounds = bounds
         self.debts = Debts(tuned) if catch_up else None
         self.values = values
         self._tuned = tuned
@@ -49,11 +58,13 @@ class Block:
     def _move(
         self, most_steps: int, slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool
     ) -> None:
-        numpy_engine.update(self._tuned, self._trained, most_steps, slots, grads, check_finite)
+        numpy_engine.update(
+            self._tuned, self._trained, most_steps, slots, grads, check_finite, self.bounds
+        )
 
     @property
     def _trained(self) -> Trained:
-        return Trained(self.values, tuple(self.state.values()), self.steps)
+        return Trained(self.values, tuple(self.state.values()), self.steps, self.lr_scale)
 
     # --- catch-up ------------------------------------------------------------------------------
 
@@ -79,6 +90,13 @@ class Block:
         if self.debts is not None:
             self.debts.pay(self._trained, None)
 
+    def set_lr_scale(self, scale: NDArray[Any] | None) -> None:
+        """Give every row a scale of the learning rate; what is owed so far goes by the old one."""
+        if scale is not None:
+            check_takes_lr(self._tuned.rule)
+        self.flush()
+        self.lr_scale = scale
+
     def grow(self, new: NDArray[Any]) -> None:
         """Add rows at the end, with fresh state; the others keep theirs."""
         fresh = self._fresh_state(len(new))
@@ -86,8 +104,11 @@ class Block:
         state = {name: np.concatenate([old, fresh[name]]) for name, old in self.state.items()}
         born = 0 if self.debts is None else self.debts.now
         steps = np.concatenate([self.steps, np.full(len(new), born, np.int32)])
+        scale = self.lr_scale
+        if scale is not None:
+            scale = np.concatenate([scale, np.ones(len(new), scale.dtype)])
         # All or none: memory may have run out above.
-        self.values, self.state, self.steps = values, state, steps
+        self.values, self.state, self.steps, self.lr_scale = values, state, steps, scale
 
     def load(self, patch: Patch, path: str | os.PathLike[str]) -> None:
         """Take the rows of a patch that fits; state and step counts from it too, or afresh.

@@ -72,6 +72,28 @@ class Debts:
         return len(owing) > 0
 
     def _pay(self, trained: Trained, slots: NDArray[np.int32]) -> None:
+        if trained.lr_scale is not None:
+            own = trained.lr_scale[slots] != 1
+            if own.any():
+                self._pay_at_own_rates(trained, slots[own])
+                slots = slots[~own]
+            trained = trained._replace(lr_scale=None)
+        if len(slots):
+            self._pay_at_one_rate(trained, slots)
+
+    def _pay_at_own_rates(self, trained: Trained, slots: NDArray[np.int32]) -> None:
+        """Without decay a row's way is proportional to its rate; with it, only steps will do."""
+        if self._tuned.decay != "none":
+            self._step_through(trained, slots)
+            return
+        dtype, scale = self._tuned.dtype, trained.lr_scale[slots, None]
+        before = trained.block[slots]
+        self._pay_at_one_rate(trained._replace(lr_scale=None), slots)
+        way = trained.block[slots].astype(dtype) - before.astype(dtype)
+        after = (before.astype(dtype) + scale * way).astype(before.dtype)
+        trained.block[slots] = np.where(scale == 0, before, after)
+
+    def _pay_at_one_rate(self, trained: Trained, slots: NDArray[np.int32]) -> None:
         if self._tuned.decay == "coupled" and not self._absent.linear:
             self._step_through(trained, slots)
         elif update.can_compile(trained.block):
@@ -155,8 +177,8 @@ class Debts:
         tuned, numbers = self._tuned, self._ledger.history[t - self._ledger.first - 1]
         if update.can_compile(trained.block):
             update.move_groups(
-                tuned.rule, tuned.decay, trained.block, trained.state, trained.steps,
-                group_unique(slots), zeros, tuned.clock_table(t), numbers,
+                tuned.rule, tuned.decay, trained, group_unique(slots), zeros, tuned.clock_table(t),
+                numbers,
             )  # fmt: skip
         else:
             numpy_engine.update_with(tuned, numbers, trained, slots, zeros)

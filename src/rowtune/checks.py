@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from rowtune.errors import FrozenRowError, NonFiniteError, ShapeError
+from rowtune.errors import FrozenRowError, NonFiniteError, RuleError, ShapeError
 from rowtune.rows import Rows
 
 
@@ -34,6 +34,28 @@ def gradients(
         flat = given.reshape(math.prod(ids_shape), width)
         # Read-only or unaligned arrays are other types to the compiler; it knows one kind.
         return np.require(flat, dtype=dtype, requirements=["C", "A", "W"])
+
+
+def scale(given: ArrayLike, count: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Scales of the learning rate of ``count`` rows, as an array of its own in ``dtype``.
+
+    Raises
+    ------
+    ShapeError
+        Not one number for each trainable row.
+    RuleError
+        A number below 0, above 1, or NaN.
+    """
+    numbers = _numbers(given, "lr_scale")
+    if numbers.shape != (count,):
+        raise ShapeError(
+            f"lr_scale has shape {numbers.shape}; expected ({count},), one number for each "
+            "trainable row"
+        )
+    wrong = numbers[~((numbers >= 0) & (numbers <= 1))]
+    if wrong.size:
+        raise RuleError(f"lr_scale holds {wrong[0]}; expected numbers from 0 (frozen) to 1")
+    return np.array(numbers, dtype=dtype, order="C")
 
 
 def values(

@@ -16,6 +16,8 @@ class Verbs(Protocol):
     Slots are never negative here: frozen positions are left out by `sum_duplicates`.
     """
 
+    OPERATIONS: dict[str, Any]
+
     def sum_duplicates(self, slots: Any, grads: Any) -> tuple[Any, Any]:
         """Unique slots (u,) of those that are not -1, and the sums (u, D) of their gradients."""
 
@@ -30,11 +32,14 @@ class Verbs(Protocol):
 
 
 class Trained(NamedTuple):
-    """What a step changes: the block (k, D), the state's arrays, and the step counts (k,)."""
+    """The block (k, D), the state's arrays and the step counts (k,), which a step changes, and the
+    scale of each row's learning rate (k,) where rows have one: see `rowtune.rules.lr_scale`.
+    """
 
     block: Any
     state: tuple[Any, ...]
     steps: Any
+    lr_scale: Any = None
 
 
 def step(
@@ -43,7 +48,7 @@ def step(
     trained: Trained,
     slots: Any,
     grads: Any,
-    numbers_at: Callable[[Any], Sequence[Any]],
+    numbers_at: Callable[[Any, Any], Sequence[Any]],
 ) -> Trained:
     """Move the touched rows of ``trained`` by ``rule``.
 
@@ -54,18 +59,22 @@ def step(
     slots : integer array (n,), -1 where frozen
     grads : array (n, D) in the state's dtype
     numbers_at : callable
-        From the step counts (u,) of the touched rows to the decay's number and the rule's, in
-        order; those of the clock have shape (u, 1), the others are scalars in the state's dtype.
+        From the step counts (u,) of the touched rows, and their ``lr_scale`` (u, 1) or None, to the
+        decay's number and the rule's, in order: scalars in the state's dtype, or of shape (u, 1).
     """
     unique, sums = verbs.sum_duplicates(slots, grads)
     t = verbs.take(trained.steps, unique) + 1
-    decay, *numbers = numbers_at(t)
+    scale = None if trained.lr_scale is None else verbs.take(trained.lr_scale, unique)[:, None]
+    decay, *numbers = numbers_at(t, scale)
     rows = verbs.cast_like(verbs.take(trained.block, unique), sums)
     before = [verbs.take(array, unique) for array in trained.state]
     moved = rule(rows, sums, decay, *before, *numbers)
     row, *after = moved if isinstance(moved, tuple) else (moved,)
+    if scale is not None:
+        row = verbs.OPERATIONS["where"](scale == 0, rows, row)
     return Trained(
         verbs.put(trained.block, unique, verbs.cast_like(row, trained.block)),
         tuple(verbs.put(old, unique, new) for old, new in zip(trained.state, after, strict=True)),
         verbs.put(trained.steps, unique, t),
+        trained.lr_scale,
     )

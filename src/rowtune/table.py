@@ -11,15 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from rowtune import assemble, checks
 from rowtune.base import as_base
 from rowtune.block import Block
+from rowtune.bounds import Bounds
 from rowtune.errors import IdError
 from rowtune.rows import Choice, Rows, as_ids
 from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
 from rowtune.subset import Subset
 from rowtune.table_files import TableFiles
+from rowtune.table_hyper import TableHyper
 
 
-class Table(TableFiles):
+class Table(TableFiles, TableHyper):
     """An embedding table of N rows, some of which train; the others keep their bits.
 
     Parameters
@@ -38,6 +40,12 @@ class Table(TableFiles):
     catch_up : bool
         Whether an absent row gets what the dense optimizer would have done to it (momentum, decay,
         drift), when it is next looked up or updated, or at `flush`. By default it waits.
+    lr_scale : array of k numbers from 0 to 1, or None
+        What the learning rate of each trainable row is multiplied with: 0 freezes it, 0.1 lets it
+        move a little. Rows that are grown have 1.
+    clip_row_norm, clip_norm, max_norm : float or None
+        How long the gradient of a row, that of all touched rows together, and a touched row may be:
+        see `Bounds`.
     **hyper
         Hyper-parameters of the rule, with torch's names and defaults.
 
@@ -60,6 +68,11 @@ class Table(TableFiles):
         lr: float = 1e-3,
         columns: Choice | None = None,
         catch_up: bool = False,
+        *,
+        lr_scale: ArrayLike | None = None,
+        clip_row_norm: float | None = None,
+        clip_norm: float | None = None,
+        max_norm: float | None = None,
         **hyper: Any,
     ) -> None:
         self.base = as_base(weights)
@@ -68,10 +81,14 @@ class Table(TableFiles):
         # Half precision cannot hold what a rule remembers; its state is float32.
         dtype = np.float64 if self.base.dtype.itemsize == 8 else np.float32
         self._tuned = Tuned(rule, dtype, lr=lr, **hyper)
+        bounds = Bounds(clip_row_norm, clip_norm, max_norm)
+        if catch_up:
+            bounds.check_catch_up()
         chosen = self.base if self.rows.trains_all else self.base[self.rows.ids]
         native = self.dtype.newbyteorder("=")
         values = np.array(self._columns_of(chosen), dtype=native, order="C")
-        self._block = Block(values, self._tuned, catch_up)
+        self._block = Block(values, self._tuned, catch_up, bounds)
+        self.lr_scale = lr_scale
         self._added = np.empty((0, self.base.shape[1]), native)  # rows as they were when added
         self._fingerprint: str | None = None
 
@@ -137,32 +154,6 @@ class Table(TableFiles):
         return matrix
 
     # --- training ----------------------------------------------------------------------------
-
-    @property
-    def rule(self) -> str:
-        """Name of the rule."""
-        return self._tuned.rule.name
-
-    @property
-    def hyper(self) -> dict[str, float | bool]:
-        """Hyper-parameters in use, ``lr`` included (a copy: use `set_hyper` to change them)."""
-        return dict(self._tuned.hyper)
-
-    def set_hyper(self, **hyper: Any) -> None:
-        """Change hyper-parameters between updates; state and step counts stay."""
-        self._tuned.rule.hyper(**{**self._tuned.hyper, **hyper})  # refused before rows are moved
-        if set(hyper) - {"lr"}:
-            self.flush()  # what is owed so far goes by those that were
-        self._tuned.set(**hyper)
-
-    @property
-    def lr(self) -> float:
-        """Learning rate; may be assigned before any update."""
-        return float(self._tuned.hyper["lr"])
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._tuned.set(lr=value)
 
     def update(self, ids: ArrayLike, grads: ArrayLike, *, check_finite: bool = True) -> None:
         """One step of the rule on the touched rows.

@@ -16,7 +16,7 @@ ROOT = Path(rowtune.__file__).parent
 # From the bottom up. A room may import itself and the rooms above it in this list, never below.
 ROOMS = [
     ["errors"],
-    ["atomic", "rows", "rules", "finite"],
+    ["atomic", "rows", "rules", "finite", "bounds"],
     ["step", "base", "ledger"],
     ["kernels", "patch"],
     ["patch_file"],
@@ -24,7 +24,7 @@ ROOMS = [
     ["numpy_engine"],
     ["catch_up"],
     ["block"],
-    ["table_files"],
+    ["table_files", "table_hyper"],
     ["table"],
     ["vectors"],
     ["six_items", "learn"],

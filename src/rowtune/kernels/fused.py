@@ -20,6 +20,7 @@ from rowtune.kernels.rowwise import Body, body_of
 from rowtune.kernels.sums import SEGMENT, prefetch_ahead, sum_positions
 from rowtune.rules import Rule, bind
 from rowtune.rules.decay import with_decay
+from rowtune.rules.lr_scale import own_decay
 
 _ROWS_AHEAD = 8  # how far in front of its use a row is asked for
 
@@ -48,7 +49,7 @@ _HELP = {
 }
 
 
-def kernel_of(rule: Rule, decay: str) -> Any:
+def kernel_of(rule: Rule, decay: str, scaled: bool = False) -> Any:
     """The compiled pass of a rule with ``decay`` "none", "coupled" or "decoupled".
 
     ``kernel(block, steps, unique, starts, order, grads, long_sums, clock, numbers, begin, end,
@@ -62,10 +63,12 @@ def kernel_of(rule: Rule, decay: str) -> Any:
     * clock : array of T x c: the clock's numbers for each step count below T; the last row serves
       all later ones
     * numbers : array: the decay's number, then the rule's others in the order of its parameters
+
+    Where ``scaled``, an array of k comes before the state: see `rowtune.rules.lr_scale`.
     """
     state = tuple((name, name not in rule.per_row) for name in rule.state)
     names = rule.clock_names, rule.number_names
-    return _compiled(rule.function, state, *names, decay, rule.is_elementwise)
+    return _compiled(rule.function, state, *names, decay, rule.is_elementwise, scaled)
 
 
 @cache
@@ -76,6 +79,7 @@ def _compiled(
     number_names: tuple[str, ...],
     decay: str,
     is_elementwise: bool,
+    scaled: bool,
 ) -> Any:
     """numba compiles the pass once for each combination of dtypes; hyper-parameters are data."""
     if is_elementwise:
@@ -83,7 +87,9 @@ def _compiled(
         names, body = {**_HELP, "step": step}, _step_each_element(state, number_names)
     else:
         names, body = {**_HELP, **OPERATIONS}, body_of(function, decay, state, number_names)
-    source = _source([name for name, _ in state], clock_names, number_names, body)
+    if scaled:
+        names, body = {**names, "own_decay": numba.njit(own_decay)}, _at_own_rates(body, decay)
+    source = _source([name for name, _ in state], clock_names, number_names, body, scaled)
     exec(compile(source, f"<kernel of {function.__name__}>", "exec"), names)
     # No fast-math: NaN, infinity and signed zero keep their meaning, and sums their order.
     return numba.njit(nogil=True, error_model="numpy")(names["kernel"])
@@ -101,6 +107,20 @@ def _step_each_element(state: tuple[tuple[str, bool], ...], numbers: tuple[str, 
     return Body([], ["for j in range(width):", call])
 
 
+def _at_own_rates(body: Body, decay: str) -> Body:
+    """The body for rows with a scale of their learning rate: see `rowtune.rules.lr_scale`."""
+    before = ["one = grads.dtype.type(1)", "shared_lr, shared_decay = lr_, decay"]
+    before += ["still = np.empty(width, block.dtype)"]
+    lines = ["scale = lr_scale[slot]", "lr_ = scale * shared_lr"]
+    if decay == "decoupled":
+        lines += ["decay = own_decay(shared_decay, scale, one)"]
+    hold = "if scale == 0:"
+    return Body(
+        [*body.before, *before],
+        [*lines, hold, "    still[:] = row", *body.lines, hold, "    row[:] = still"],
+    )
+
+
 _PASS = """
 def kernel(
     block, steps, unique, starts, order, grads, long_sums, clock, numbers, begin, end{state}
@@ -108,8 +128,8 @@ def kernel(
     width = block.shape[1]
     own = np.empty(width, grads.dtype)
     decay = numbers[0]
-    {before}
     {numbers}
+    {before}
     passed = 0  # long groups before this chunk
     if long_sums.shape[0] > 0:
         for i in range(begin):
@@ -141,11 +161,13 @@ def kernel(
 """
 
 
-def _source(state: list[str], clock: tuple[str, ...], numbers: tuple[str, ...], body: Body) -> str:
+def _source(
+    state: list[str], clock: tuple[str, ...], numbers: tuple[str, ...], body: Body, scaled: bool
+) -> str:
     """The pass as text: rules differ in how many arrays and numbers they take, and in the body."""
     constant = [name for name in numbers if name not in clock]
     return _PASS.format(
-        state="".join(f", {name}_block" for name in state),
+        state=", lr_scale" * scaled + "".join(f", {name}_block" for name in state),
         before=lines_at(4, body.before),
         numbers=lines_at(4, [f"{name}_ = numbers[{i + 1}]" for i, name in enumerate(constant)]),
         prefetches=lines_at(12, [f"prefetch_row({name}_block, ahead)" for name in state]),

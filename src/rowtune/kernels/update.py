@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from rowtune.finite import refuse_non_finite
 from rowtune.kernels.fused import kernel_of
 from rowtune.kernels.grouping import Groups, group, group_unique
+from rowtune.kernels.norms import shorten_rows
 from rowtune.kernels.sums import SEGMENT, all_finite, finite_check, sum_long_groups
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.rules import Rule
+from rowtune.step import Trained
 
 # Large beside the price of handing a chunk to a thread, small enough to share evenly.
 _BYTES_PER_CHUNK = 1 << 22
@@ -26,32 +28,10 @@ def can_compile(block: NDArray[Any]) -> bool:
     return block.dtype in _BLOCK_DTYPES and bool(block.flags.c_contiguous)
 
 
-def move_touched_rows(
-    rule: Rule,
-    decay: str,
-    block: NDArray[Any],
-    state: tuple[NDArray[Any], ...],
-    steps: NDArray[np.int32],
-    slots: NDArray[np.int32],
-    grads: NDArray[Any],
-    clock: NDArray[Any],
-    numbers: NDArray[Any],
-    check_finite: bool = True,
-) -> None:
-    """Move the touched rows of ``block`` by ``rule``, in place; see `kernel_of` for the arrays.
-
-    `check_and_group` and `move_groups` in one. Raises what the first does.
-    """
-    groups = check_and_group(slots, grads, check_finite)
-    move_groups(rule, decay, block, state, steps, groups, grads, clock, numbers)
-
-
 def move_groups(
     rule: Rule,
     decay: str,
-    block: NDArray[Any],
-    state: tuple[NDArray[Any], ...],
-    steps: NDArray[np.int32],
+    trained: Trained,
     groups: Groups,
     grads: NDArray[Any],
     clock: NDArray[Any],
@@ -65,16 +45,27 @@ def move_groups(
         if groups.longest > SEGMENT
         else grads[:0]
     )
-    kernel = kernel_of(rule, decay)
+    block, state, steps, lr_scale = trained
+    kernel = kernel_of(rule, decay, lr_scale is not None)
+    scale = () if lr_scale is None else (lr_scale,)
     edges = _chunk_edges(groups, sum(a[:1].nbytes for a in (block, *state)), grads[:1].nbytes)
 
     def work(chunk: int) -> None:
         kernel(
             block, steps, groups.unique, groups.starts, groups.order, grads, long_sums, clock,
-            numbers, edges[chunk], edges[chunk + 1], *state,
+            numbers, edges[chunk], edges[chunk + 1], *scale, *state,
         )  # fmt: skip
 
     for_each_chunk(work, len(edges) - 1)
+
+
+def shorten(trained: Trained, touched: NDArray[np.int32], max_norm: float) -> None:
+    """Scale the rows ``touched`` to ``max_norm`` where they are longer, in place; a row whose
+    ``lr_scale`` is 0 stays.
+    """
+    if trained.lr_scale is not None:
+        touched = touched[trained.lr_scale[touched] > 0]
+    shorten_rows(trained.block, touched, max_norm)
 
 
 def check_and_group(

@@ -11,6 +11,7 @@ from rowtune.errors import RuleError
 from rowtune.rules import Rule, get
 from rowtune.rules.clock import Clock
 from rowtune.rules.decay import decay_number, kind_of_decay
+from rowtune.rules.lr_scale import own_numbers
 
 
 class Tuned:
@@ -78,7 +79,9 @@ class Tuned:
         assert self._clock is not None
         return self._clock.table(most)
 
-    def numbers_at(self, t: NDArray[np.int32], constants: NDArray[Any] | None = None) -> list[Any]:
+    def numbers_at(
+        self, t: NDArray[np.int32], lr_scale: Any = None, constants: NDArray[Any] | None = None
+    ) -> list[Any]:
         """Numbers for rows at step counts ``t`` (u,), as `rowtune.step.step` wants them; with
         ``constants`` of another step than the last.
         """
@@ -87,4 +90,7 @@ class Tuned:
         by_name = {name: clock[:, i : i + 1] for i, name in enumerate(self.rule.clock_names)}
         decay, *others = self.constants if constants is None else constants
         by_name.update(zip(self._numbers, others, strict=True))
-        return [decay, *(by_name[name] for name in self.rule.number_names)]
+        numbers = [decay, *(by_name[name] for name in self.rule.number_names)]
+        return (
+            numbers if lr_scale is None else own_numbers(self.rule, self.decay, numbers, lr_scale)
+        )

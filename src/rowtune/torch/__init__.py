@@ -15,7 +15,7 @@ except ImportError:
 
 from rowtune.torch import optim, team
 from rowtune.torch.bag import EmbeddingBag
-from rowtune.torch.clip import clip_grad_norm_
+from rowtune.torch.clip import clip_grad_norm_, clip_grad_row_norms_
 from rowtune.torch.embedding import Embedding
 from rowtune.torch.parameter import RowParameter
 from rowtune.torch.patches import load_patch, save_patch
@@ -27,6 +27,7 @@ __all__ = [
     "RowParameter",
     "Subset",
     "clip_grad_norm_",
+    "clip_grad_row_norms_",
     "load_patch",
     "optim",
     "save_patch",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from rowtune.bounds import check_bound
 from rowtune.torch.ops import on, sparse_rows
 from rowtune.torch.parameter import RowParameter
 
@@ -36,17 +37,7 @@ def clip_grad_norm_(
         With ``error_if_nonfinite``, where the norm is NaN or infinite; nothing is scaled then.
     """
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    values = []
-    for parameter in parameters:
-        if parameter.grad is None:
-            continue
-        if parameter.grad.is_sparse:
-            parameter.grad = summed(parameter.grad)
-            values.append(parameter.grad._values())
-        else:
-            values.append(parameter.grad)
-    # A batch without trainable ids leaves a gradient of no rows, which has no largest element.
-    values = [v for v in values if v.numel()]
+    values = _gradients(parameters)
     norm: Tensor = get_total_norm(values, float(norm_type), error_if_nonfinite, foreach)
     # 1e-6 is torch's, so that the same model is clipped by the same factor.
     factor = (float(max_norm) / (norm + 1e-6)).clamp(max=1.0)
@@ -58,6 +49,45 @@ def clip_grad_norm_(
         if marks is not None:  # a factor of 0 looks like a gradient that was zeroed
             block.keep(marks)
     return norm
+
+
+@torch.no_grad()
+def clip_grad_row_norms_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0
+) -> None:
+    """Scale in place each row of the gradients whose norm is above ``max_norm`` to that norm.
+
+    For the blocks of embeddings, and other parameters of two dimensions; those of one dimension are
+    one row. Duplicates of a row are summed first.
+
+    Raises
+    ------
+    RuleError
+        ``max_norm`` is not a positive number.
+    """
+    check_bound("max_norm", max_norm)
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for value in _gradients(parameters):
+        rows = value if value.ndim > 1 else value[None]
+        norms = torch.linalg.vector_norm(rows.flatten(1), norm_type, dim=1)
+        longer = norms > max_norm
+        factors = torch.where(longer, max_norm / norms, 1).to(rows.dtype)
+        rows.mul_(factors.view(-1, *[1] * (rows.ndim - 1)))
+
+
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    """What there is to scale: dense gradients, and the values of row-sparse ones, each row once."""
+    values = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        if parameter.grad.is_sparse:
+            parameter.grad = summed(parameter.grad)
+            values.append(parameter.grad._values())
+        else:
+            values.append(parameter.grad)
+    # A batch without trainable ids leaves a gradient of no rows, which has no largest element.
+    return [value for value in values if value.numel()]
 
 
 def summed(grad: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rowtune.step import Trained
+
 
 def _where(condition: Any, yes: Any, no: Any) -> Any:
     if isinstance(condition, Tensor):
@@ -42,3 +44,16 @@ def put(array: Tensor, slots: Tensor, values: Tensor) -> Tensor:
 
 def cast_like(array: Tensor, like: Tensor) -> Tensor:
     return array.to(like.dtype)
+
+
+def shorten(trained: Trained, touched: Tensor, max_norm: float, dtype: torch.dtype) -> None:
+    """Scale the rows ``touched`` to ``max_norm`` where they are longer, in place; a row whose
+    ``lr_scale`` is 0 stays.
+    """
+    rows = take(trained.block, touched).to(dtype)
+    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    longer = norms > max_norm
+    if trained.lr_scale is not None:
+        longer &= take(trained.lr_scale, touched) > 0
+    shorter = rows[longer] * (max_norm / norms[longer]).to(dtype)[:, None]
+    put(trained.block, touched[longer], cast_like(shorter, trained.block))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from rowtune.step import Trained
 from rowtune.torch import memory
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -28,3 +29,10 @@ def empty_bits(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor
     """A new tensor and its bits."""
     bits = memory.empty(shape, f"i{dtype.itemsize}")
     return torch.from_numpy(bits).view(dtype), bits
+
+
+def over_memory_of(trained: Trained) -> Trained:
+    """What a step changes, as arrays over the memory of its tensors."""
+    block, state, steps, lr_scale = trained
+    scale = None if lr_scale is None else as_array(lr_scale)
+    return Trained(as_array(block), tuple(map(as_array, state)), as_array(steps), scale)

@@ -14,7 +14,7 @@ from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained
 from rowtune.torch.optim import row_state
 from rowtune.torch.parameter import RowParameter
-from rowtune.torch.views import as_array
+from rowtune.torch.views import as_array, over_memory_of
 
 
 class BlockDebts:
@@ -38,6 +38,7 @@ class BlockDebts:
                 f"{block.dtype} on {block.device}"
             )
         self.tuned = tuned
+        self.lr_scale: Tensor | None = None
         steps = state[row_state.STEP]
         now = int(steps.max()) if len(steps) else 0
         steps.fill_(now)  # rows that a lazy optimizer has left at other steps are taken as they are
@@ -59,8 +60,8 @@ class BlockDebts:
 
     def pay_rows(self, slots: NDArray[np.int32] | None) -> None:
         """The same for slots that are unique, none of them -1."""
-        steps = as_array(self._state[row_state.STEP])
-        state = tuple(as_array(self._state[name]) for name in self.tuned.rule.state)
-        if self._debts.pay(Trained(as_array(self._block), state, steps), slots):
+        state = tuple(self._state[name] for name in self.tuned.rule.state)
+        trained = Trained(self._block, state, self._state[row_state.STEP], self.lr_scale)
+        if self._debts.pay(over_memory_of(trained), slots):
             # autograd cannot see what a kernel writes; a graph that saved the block must hear.
             torch.autograd.graph.increment_version(self._block)

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from rowtune.errors import RuleError
-from rowtune.rules import Rule, get
-from rowtune.rules.tuned import Tuned
-from rowtune.torch.optim import row_state
-from rowtune.torch.optim.block_debts import BlockDebts
-from rowtune.torch.optim.block_states import BlockStates
-from rowtune.torch.optim.row_step import Move, prepare
+from rowtune.bounds import Bounds
+from rowtune.errors import RowtuneError, RuleError
+from rowtune.rules import get
+from rowtune.torch.optim import row_rates, row_state
+from rowtune.torch.optim.block_rules import BlockRules, number
+from rowtune.torch.optim.row_step import Move, Options, prepare
 from rowtune.torch.parameter import RowParameter
 
+# Options of a group that torch's optimizers do not have.
+OPTIONS: dict[str, Any] = {
+    "check_finite": True,
+    "catch_up": False,
+    "max_norm": None,
+    "lr_scale": None,
+}
 
-class RowOptimizer(BlockStates):
+
+class RowOptimizer(BlockRules):
     """Base of the optimizers in `rowtune.torch.optim`.
 
     Dense parameters are handed to ``torch_class``, with this optimizer's own groups and state. A
@@ -32,10 +37,13 @@ class RowOptimizer(BlockStates):
 
     With ``catch_up`` a row that is absent gets what torch's optimizer, which moves every row in
     every step, would have done to it: when it is next looked up, or at `flush`.
+
+    With ``max_norm`` no touched row is longer after a step. ``lr_scale``, an option of a group that
+    holds one block, is a number from 0 to 1 for each row of it: what its learning rate is
+    multiplied with.
     """
 
     torch_class: ClassVar[type[Optimizer]]
-    rules: ClassVar[tuple[str, ...]]  # that `rule_of` may name
 
     def __init__(
         self,
@@ -43,16 +51,17 @@ class RowOptimizer(BlockStates):
         *args: Any,
         check_finite: bool = True,
         catch_up: bool = False,
+        max_norm: float | None = None,
+        lr_scale: Tensor | None = None,
         **kwargs: Any,
     ) -> None:
         # torch checks its own arguments, and gives its own defaults for those left out.
         probe = self.torch_class([torch.zeros(0, requires_grad=True)], *args, **kwargs)
         self._dense: Optimizer | None = None
-        self._tuned: dict[tuple[int, torch.dtype], tuple[dict[str, Any] | None, Tuned]] = {}
-        self._most_steps: dict[Tensor, int] = {}
         self._built = False  # torch's constructor adds the groups one by one
-        self._debts: dict[Tensor, BlockDebts] = {}
-        own = {"check_finite": check_finite, "catch_up": catch_up}
+        self._begin()
+        own: dict[str, Any] = {"check_finite": check_finite, "catch_up": catch_up}
+        own.update(max_norm=max_norm, lr_scale=lr_scale)
         super().__init__(params, {**probe.defaults, **own})
         self._hand_over()
         self._built = True
@@ -63,7 +72,7 @@ class RowOptimizer(BlockStates):
         theirs = inspect.signature(cls.torch_class.__init__)
         ours = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-            for name, default in (("check_finite", True), ("catch_up", False))
+            for name, default in OPTIONS.items()
         ]
         cls.__signature__ = theirs.replace(  # type: ignore[attr-defined]
             parameters=[*list(theirs.parameters.values())[1:], *ours]
@@ -124,82 +133,12 @@ class RowOptimizer(BlockStates):
         if debts is None and parameter not in self._most_steps:
             self._most_steps[parameter] = int(state[row_state.STEP].max()) if len(parameter) else 0
         steps = self._most_steps[parameter] if debts is None else debts.now
-        move = prepare(
-            parameter, tuned, state, steps + 1, group["maximize"], group["check_finite"], debts
-        )
+        options = Options(group["maximize"], group["check_finite"], group["max_norm"])
+        scale = self._scale_of(parameter, tuned, group)
+        move = prepare(parameter, tuned, state, steps + 1, options, scale, debts)
         if debts is None:
             self._most_steps[parameter] += 1
         return move
-
-    def _follow(self, parameter: Tensor, tuned: Tuned) -> None:
-        """Make the state of a block fit it; under catch-up, rows that were added begin now."""
-        state = self.state[parameter]
-        known = len(state.get(row_state.STEP, ()))
-        row_state.follow(state, parameter, tuned)
-        debts = self._debts.get(parameter)
-        if debts is not None:
-            state[row_state.STEP][known:] = debts.now
-
-    # --- catch-up ------------------------------------------------------------------------------
-
-    def flush(self) -> None:
-        """Under catch-up, bring every row of every block up to date; else there is nothing to do.
-
-        ``state_dict()``, a model's ``eval()``, ``state_dict()`` and ``weight``, `save_patch` and
-        ``merge()`` do so themselves; ``block`` shows rows as they are in memory.
-        """
-        for block in list(self._debts):
-            self._pay(block, None)
-
-    def _debts_of(self, block: Tensor, tuned: Tuned) -> BlockDebts:
-        debts = self._debts.get(block)
-        if debts is None or debts.tuned is not tuned:
-            debts = self._debts[block] = BlockDebts(block, self.state[block], tuned)
-            block.payer = weakref.WeakMethod(self._pay)  # type: ignore[attr-defined]
-        return debts
-
-    def _pay(self, block: Tensor, slots: Tensor | None) -> None:
-        debts = self._debts.get(block)
-        if debts is not None:
-            self._follow(block, debts.tuned)
-            debts.pay(slots)
-
-    def _settle(self, group: dict[str, Any]) -> None:
-        """What blocks owe so far goes by the options that were."""
-        for block in group["params"]:
-            if block in self._debts:
-                self._pay(block, None)
-                del self._debts[block]
-
-    def _rules(self) -> list[Rule]:
-        return [get(name) for name in self.rules]
-
-    def _tuned_for(self, index: int, group: dict[str, Any], dtype: torch.dtype) -> Tuned:
-        """The rule of a group's blocks, kept while its options are the very same objects."""
-        options, tuned = self._tuned.get((index, dtype), (None, None))
-        changed = options is None or any(group.get(k) is not x for k, x in options.items())
-        if tuned is None or changed:
-            tuned = self._tune(group, dtype, tuned)
-            options = {key: x for key, x in group.items() if key != "params"}
-            fixed = all(map(_is_unchanging, options.values()))
-            self._tuned[index, dtype] = options if fixed else None, tuned
-        return tuned
-
-    def _tune(self, group: dict[str, Any], dtype: torch.dtype, tuned: Tuned | None) -> Tuned:
-        name, hyper = self.rule_of(group)
-        wide = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
-        hyper = {key: _number(value) for key, value in hyper.items()}
-        # A schedule may end at a rate that is 0 in the state's dtype.
-        hyper["lr"] = float(wide.type(hyper["lr"]))
-        if tuned is None or tuned.rule.name != name:
-            self._settle(group)
-            return Tuned(get(name), wide, **hyper)
-        changed = {key for key, value in hyper.items() if tuned.hyper[key] != value}
-        if changed - {"lr"}:
-            self._settle(group)
-        if changed:
-            tuned.set(**hyper)
-        return tuned
 
     def _is_rows(self, parameter: Tensor) -> bool:
         """A block, or a plain parameter that has, or has had, row-sparse gradients."""
@@ -251,8 +190,12 @@ class RowOptimizer(BlockStates):
         try:
             if any(self._is_rows(p) for p in group["params"]):
                 name, hyper = self.rule_of(group)
-                get(name).hyper(**{key: _number(value) for key, value in hyper.items()})
-        except RuleError:
+                get(name).hyper(**{key: number(value) for key, value in hyper.items()})
+            row_rates.check(group, all(map(self._is_rows, group["params"])))
+            bounds = Bounds(max_norm=group["max_norm"])
+            if group["catch_up"]:
+                bounds.check_catch_up()
+        except RowtuneError:
             self.param_groups.pop()
             raise
         if self._built:
@@ -262,22 +205,17 @@ class RowOptimizer(BlockStates):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._tuned, self._most_steps, self._debts, self._built = {}, {}, {}, True
+        self._begin()
+        self._built = True
         for group in self.param_groups:
-            group.setdefault("catch_up", False)
+            for name, default in OPTIONS.items():
+                group.setdefault(name, default)
         self._hand_over()
 
     def __getstate__(self) -> dict[str, Any]:
         self.flush()
         state: dict[str, Any] = super().__getstate__()
         return state
-
-
-def _is_unchanging(value: Any) -> bool:
-    """Whether it cannot change in place, as a tensor can."""
-    if isinstance(value, tuple):
-        return all(map(_is_unchanging, value))
-    return value is None or isinstance(value, int | float | str)
 
 
 def _has_rows(state: dict[str, Any]) -> bool:
@@ -287,11 +225,6 @@ def _has_rows(state: dict[str, Any]) -> bool:
 
 def _options(group: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key not in ("params", "param_names")}
-
-
-def _number(value: Any) -> Any:
-    """torch takes a tensor as a learning rate, too."""
-    return value.item() if isinstance(value, Tensor) else value
 
 
 def refuse(group: dict[str, Any], name: str, usual: Any, why: str) -> None:

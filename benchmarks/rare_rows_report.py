@@ -1,0 +1,253 @@
+"""The study of rare rows in words: every sentence is chosen by the figures it tells."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from measured import machine, median, publish, spread
+from scipy.stats import t as students
+
+from rare_rows_data import BANDS, WIDTH, Task, band_of
+
+OVERALL = (*BANDS, "all")
+# Each method beside the one that it is held against.
+AGAINST = {
+    "SparseAdam, lazy": "Adam, dense",
+    "Adam, lazy, per-row counts": "Adam, dense",
+    "Adam, catch-up": "Adam, dense",
+    "AdamW, dense": "Adam, dense",
+    "AdamW, lazy, per-row counts": "AdamW, dense",
+    "AdamW, catch-up": "AdamW, dense",
+}
+LAZY = [method for method in AGAINST if "lazy" in method]
+SAME = [method for method in AGAINST if "catch-up" in method]
+SCALES = {
+    "movielens": "root mean square error of a test rating by its film",
+    "sentences": "log loss of a test sentence by its rarest word",
+}
+TEST_OVER_TRAINING = 1 / 8
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One method on one split: by band and in all."""
+
+    loss: dict[str, float]
+    examples: dict[str, int]
+    moved: dict[str, float]  # mean distance of a band's rows from where they started
+    accuracy: float | None
+    lr: float
+    decay: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """One task: results by method and split, seconds an epoch, and what it is about."""
+
+    task: Task  # the first split's
+    scored: dict[str, list[Scored]]
+    seconds: dict[str, list[float]]
+    difference: float
+
+    def losses(self, method: str, band: str) -> list[float]:
+        return [result.loss[band] for result in self.scored[method]]
+
+    def mean(self, method: str, of: Callable[[Scored], float]) -> float:
+        return statistics.mean(map(of, self.scored[method]))
+
+
+@dataclass
+class Paired:
+    """Differences split by split, less is better.
+
+    Splits share most of their training examples. The variance of their mean is therefore taken as
+    (1/n + test/training) of theirs, not 1/n (Nadeau and Bengio, Machine Learning 52, 2003).
+    """
+
+    differences: list[float]
+
+    def __post_init__(self) -> None:
+        n, self.mean = len(self.differences), statistics.mean(self.differences)
+        self.sd = statistics.stdev(self.differences)
+        bound = students.ppf(0.975, n - 1) * self.sd * math.sqrt(1 / n + TEST_OVER_TRAINING)
+        clear = "better" if self.mean < 0 else "worse"
+        self.verdict = clear if abs(self.mean) > bound else ""
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} ± {self.sd:.4f} {self.verdict}".rstrip()
+
+
+def paired(study: Study, method: str, band: str) -> Paired:
+    rivals = study.losses(method, band), study.losses(AGAINST[method], band)
+    return Paired([a - b for a, b in zip(*rivals, strict=True)])
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def lines(study: Study) -> list[list[str]]:
+    found = []
+    for method, results in study.scored.items():
+        losses = [study.losses(method, band) for band in OVERALL]
+        cells = [f"{statistics.mean(x):.4f} ± {statistics.stdev(x):.4f}" for x in losses]
+        seconds = spread(study.seconds[method], unit=1, digits=3)
+        found.append([study.task.name, method, *cells, picked(results), seconds])
+        if method in AGAINST:
+            cells = [str(paired(study, method, band)) for band in OVERALL]
+            found.append(["", f"minus {AGAINST[method]}", *cells, "", ""])
+    return found
+
+
+def picked(results: Sequence[Scored]) -> str:
+    parts = [f"lr {span([r.lr for r in results])}"]
+    if any(r.decay for r in results):
+        parts.append(f"decay {span([r.decay for r in results])}")
+    parts.append(f"{span([r.epochs for r in results])} epochs")
+    if results[0].accuracy is not None:
+        parts.append(f"{100 * statistics.mean(r.accuracy for r in results):.1f} % right")
+    return "; ".join(parts)
+
+
+def span(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g} - {high:g}"
+
+
+# --- the sentences -------------------------------------------------------------------------------
+
+
+def described(study: Study) -> str:
+    """The data: bands, their rows and their test examples."""
+    of_rows, parts = band_of(study.task.counts, study.task.bands), []
+    for i, (low, high) in enumerate(study.task.bands):
+        times = span([low, high]) if high else f"{low} or more"
+        examples = study.mean("Adam, dense", lambda r, band=BANDS[i]: r.examples[band])
+        rows = (of_rows == i).sum()
+        parts.append(f"{BANDS[i]}, {times} times in training: {rows:,} rows, {examples:,.0f} tests")
+    everything = study.mean("Adam, dense", lambda r: r.examples["all"])
+    return (
+        f"{study.task.name}: {SCALES[study.task.name]} ({'; '.join(parts)}; all: "
+        f"{everything:,.0f} tests; means over the splits, rows in the first)."
+    )
+
+
+def equality(studies: Sequence[Study]) -> str:
+    largest = max(
+        abs(x) for s in studies for m in SAME for b in OVERALL for x in paired(s, m, b).differences
+    )
+    return (
+        "Catch-up is the dense optimizer: in float64 their tables differ after an epoch by at most "
+        f"{max(s.difference for s in studies):.1e} of the largest element (asserted: 1e-8). In "
+        f"float32, over whole trainings and picks, no test figure of a split differs by more than "
+        f"{largest:.4f}: so much is rounding."
+    )
+
+
+def told(study: Study, method: str) -> str:
+    """In which bands it is clearly better or worse than what it is held against."""
+    results = {band: paired(study, method, band) for band in OVERALL}
+    parts = [
+        f"{result.verdict} on {band} ({result.mean:+.4f})"
+        for band, result in results.items()
+        if result.verdict
+    ]
+    unclear = [band for band, result in results.items() if not result.verdict]
+    if unclear:
+        largest = max((results[band].mean for band in unclear), key=abs)
+        parts.append(f"no clear difference on {', '.join(unclear)} (largest {largest:+.4f})")
+    return f"{study.task.name}: {', '.join(parts)}"
+
+
+def compared(studies: Sequence[Study], method: str) -> str:
+    return f"{method} against {AGAINST[method]}. {'; '.join(told(s, method) for s in studies)}."
+
+
+def counted(studies: Sequence[Study]) -> str:
+    verdicts = [paired(s, m, b).verdict for s in studies for m in LAZY for b in OVERALL]
+    better, worse = verdicts.count("better"), verdicts.count("worse")
+    return (
+        f"Of {len(verdicts)} comparisons of a lazy method with its dense one, lazy is clearly "
+        f"better in {better}, clearly worse in {worse}; chance alone makes about "
+        f"{len(verdicts) * 0.05:.0f} clear."
+    )
+
+
+def lowest(study: Study) -> str:
+    means = {m: [statistics.mean(study.losses(m, b)) for b in OVERALL] for m in study.scored}
+    best = [min(means, key=lambda m, i=i: means[m][i]) for i in range(len(OVERALL))]
+    found = zip(OVERALL, best, strict=True)
+    return f"{study.task.name}: " + ", ".join(f"{band} {method}" for band, method in found)
+
+
+def movement(study: Study) -> str:
+    parts = []
+    for method in study.scored:
+        if method not in SAME:
+            means = [study.mean(method, lambda r, b=band: r.moved[b]) for band in BANDS]
+            parts.append(f"{method} {' / '.join(f'{x:.2f}' for x in means)}")
+    return f"{study.task.name}: {', '.join(parts)}"
+
+
+def times(studies: Sequence[Study]) -> str:
+    parts, over = [], []
+    for study in studies:
+        rows = " and ".join(f"{rows:,}" for rows in study.task.tables)
+        steps = math.ceil(len(study.task.training) / study.task.batch)
+        over.append(median(study.seconds["Adam, dense"]) / median(study.seconds["Adam, catch-up"]))
+        parts.append(
+            f"{study.task.name}: {steps} steps an epoch, tables of {rows} rows x {WIDTH}, dense "
+            f"Adam takes {over[-1]:.2f} x the time of catch-up"
+        )
+    plainly = "dense is not expensive" if max(over) < 1.5 else "dense is expensive already"
+    return (
+        f"Time. {'; '.join(parts)}. On tables as small as these {plainly}; rules_price.md has the "
+        "price on large ones."
+    )
+
+
+def edges(study: Study) -> str:
+    """Whether what was picked lies within what was tried."""
+    results = [r for m, found in study.scored.items() if m not in SAME for r in found]
+    tried = {"learning rates": study.task.rates, "decays": study.task.decays}
+    picks = {
+        "learning rates": [r.lr for r in results],
+        "decays": [r.decay for r in results if r.decay],
+    }
+    parts = [
+        f"{name} {', '.join(f'{x:g}' for x in tried[name])} (of {len(found)} picks "
+        f"{found.count(tried[name][0])} the first, {found.count(tried[name][-1])} the last)"
+        for name, found in picks.items()
+    ]
+    return f"{study.task.name}, tried: {'; '.join(parts)}."
+
+
+def report(studies: Sequence[Study], whole: bool) -> None:
+    moved = map(movement, studies)
+    notes = [
+        "Mean ± standard deviation over the splits, less is better; below it, split by split, the "
+        "difference to the dense optimizer, called better or worse where it is clear (t test at "
+        "95 %, corrected for splits that overlap). Random splits 80 / 10 / 10. Learning rate, "
+        "decay (decoupled, of tables only) and epoch are picked on validation; catch-up takes the "
+        "first two from its dense optimizer.",
+        *map(described, studies),
+        equality(studies),
+        *(compared(studies, method) for method in AGAINST if method not in SAME),
+        counted(studies),
+        f"Lowest mean. {'; '.join(map(lowest, studies))}.",
+        f"Mean way of a row from its start, rare / middle / frequent. {'; '.join(moved)}.",
+        times(studies),
+        *map(edges, studies),
+        machine("rowtune", "torch", "numba", "numpy"),
+    ]
+    table = [line for study in studies for line in lines(study)]
+    title = "Rare, middle and frequent rows: dense, lazy and caught-up optimizers on real data"
+    columns = ["task", "optimizer", *OVERALL, "picked", "s an epoch: median (lowest - highest)"]
+    if whole:
+        publish("rare_rows", title, columns, table, "\n".join(f"- {note}" for note in notes))
+        return
+    print(*(" | ".join(line) for line in [columns, *table]), sep="\n")
+    print(*notes, "Only a part of the study: nothing is written.", sep="\n- ")

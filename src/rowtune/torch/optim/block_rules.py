@@ -1,0 +1,125 @@
+"""How the blocks of an optimizer move: their rules, the rates of their rows, what they owe."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rowtune.rules import Rule, get
+from rowtune.rules.lr_scale import check_takes_lr
+from rowtune.rules.tuned import Tuned
+from rowtune.torch.optim import row_state
+from rowtune.torch.optim.block_debts import BlockDebts
+from rowtune.torch.optim.block_states import BlockStates
+from rowtune.torch.optim.row_rates import RowRates
+
+
+class BlockRules(BlockStates):
+    """The part of `RowOptimizer` that is about the rules of blocks."""
+
+    rules: ClassVar[tuple[str, ...]]  # that `rule_of` may name
+
+    def _begin(self) -> None:
+        """Know nothing of any block yet."""
+        self._tuned: dict[tuple[int, torch.dtype], tuple[dict[str, Any] | None, Tuned]] = {}
+        self._most_steps: dict[Tensor, int] = {}
+        self._debts: dict[Tensor, BlockDebts] = {}
+        self._rates = RowRates()
+
+    def _scale_of(self, block: Tensor, tuned: Tuned, group: dict[str, Any]) -> Tensor | None:
+        """Scales of the learning rates of a block's rows; what is owed so far goes by the old."""
+        if group["lr_scale"] is not None:
+            check_takes_lr(tuned.rule)
+        scale, changed = self._rates.of(block, group["lr_scale"], tuned.dtype)
+        debts = self._debts.get(block)
+        if debts is not None and changed:
+            self._pay(block, None)
+        if debts is not None:
+            debts.lr_scale = scale
+        return scale
+
+    def _follow(self, parameter: Tensor, tuned: Tuned) -> None:
+        """Make the state of a block fit it; under catch-up, rows that were added begin now."""
+        state = self.state[parameter]
+        known = len(state.get(row_state.STEP, ()))
+        row_state.follow(state, parameter, tuned)
+        debts = self._debts.get(parameter)
+        if debts is not None:
+            state[row_state.STEP][known:] = debts.now
+
+    # --- catch-up ------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Under catch-up, bring every row of every block up to date; else there is nothing to do.
+
+        ``state_dict()``, a model's ``eval()``, ``state_dict()`` and ``weight``, `save_patch` and
+        ``merge()`` do so themselves; ``block`` shows rows as they are in memory.
+        """
+        for block in list(self._debts):
+            self._pay(block, None)
+
+    def _debts_of(self, block: Tensor, tuned: Tuned) -> BlockDebts:
+        debts = self._debts.get(block)
+        if debts is None or debts.tuned is not tuned:
+            debts = self._debts[block] = BlockDebts(block, self.state[block], tuned)
+            block.payer = weakref.WeakMethod(self._pay)  # type: ignore[attr-defined]
+        return debts
+
+    def _pay(self, block: Tensor, slots: Tensor | None) -> None:
+        debts = self._debts.get(block)
+        if debts is not None:
+            self._follow(block, debts.tuned)
+            debts.pay(slots)
+
+    def _settle(self, group: dict[str, Any]) -> None:
+        """What blocks owe so far goes by the options that were."""
+        for block in group["params"]:
+            if block in self._debts:
+                self._pay(block, None)
+                del self._debts[block]
+
+    def _rules(self) -> list[Rule]:
+        return [get(name) for name in self.rules]
+
+    def _tuned_for(self, index: int, group: dict[str, Any], dtype: torch.dtype) -> Tuned:
+        """The rule of a group's blocks, kept while its options are the very same objects."""
+        options, tuned = self._tuned.get((index, dtype), (None, None))
+        changed = options is None or any(group.get(k) is not x for k, x in options.items())
+        if tuned is None or changed:
+            tuned = self._tune(group, dtype, tuned)
+            options = {key: x for key, x in group.items() if key != "params"}
+            fixed = all(map(_is_unchanging, options.values()))
+            self._tuned[index, dtype] = options if fixed else None, tuned
+        return tuned
+
+    def _tune(self, group: dict[str, Any], dtype: torch.dtype, tuned: Tuned | None) -> Tuned:
+        name, hyper = self.rule_of(group)
+        wide = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+        hyper = {key: number(value) for key, value in hyper.items()}
+        # A schedule may end at a rate that is 0 in the state's dtype.
+        hyper["lr"] = float(wide.type(hyper["lr"]))
+        if tuned is None or tuned.rule.name != name:
+            self._settle(group)
+            return Tuned(get(name), wide, **hyper)
+        changed = {key for key, value in hyper.items() if tuned.hyper[key] != value}
+        if changed - {"lr"}:
+            self._settle(group)
+        if changed:
+            tuned.set(**hyper)
+        return tuned
+
+
+def _is_unchanging(value: Any) -> bool:
+    """Whether it cannot change in place, as a tensor can."""
+    if isinstance(value, tuple):
+        return all(map(_is_unchanging, value))
+    return value is None or isinstance(value, int | float | str)
+
+
+def number(value: Any) -> Any:
+    """torch takes a tensor as a learning rate, too."""
+    return value.item() if isinstance(value, Tensor) else value

@@ -1,0 +1,78 @@
+"""The option ``lr_scale`` of a group: a scale of the learning rate for each row of its block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rowtune import checks
+from rowtune.errors import RuleError, ShapeError
+
+
+def check(group: dict[str, Any], is_rows: bool) -> None:
+    """Refuse scales that no step could take.
+
+    Raises
+    ------
+    RuleError, ShapeError
+        Numbers outside 0 to 1, more of them than the block has rows, or a group that is not one
+        block.
+    """
+    given = group.get("lr_scale")
+    if given is None:
+        return
+    if len(group["params"]) != 1 or not is_rows:
+        raise RuleError(
+            "lr_scale is for the rows of one block; give that block a group of its own: "
+            '{"params": [embedding.block], "lr_scale": scale}'
+        )
+    scales(given, group["params"][0], np.dtype(np.float64))
+
+
+def scales(given: Any, block: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """Scales (k,) in ``dtype`` on the block's device, in memory of their own; rows that have been
+    added since have 1.
+
+    Raises
+    ------
+    RuleError, ShapeError
+        See `check`.
+    """
+    numbers = given.detach().cpu().double().numpy() if isinstance(given, Tensor) else given
+    numbers = np.asarray(numbers)
+    count = len(block)
+    if numbers.ndim != 1 or len(numbers) > count:
+        raise ShapeError(
+            f"lr_scale has shape {numbers.shape} for a block of {count} rows; expected one number "
+            "for each, or fewer where rows were added since"
+        )
+    whole = np.ones(count, dtype)
+    whole[: len(numbers)] = checks.scale(numbers, len(numbers), dtype)
+    return torch.from_numpy(whole).to(block.device)
+
+
+class RowRates:
+    """The scales of the blocks of one optimizer, made anew where somebody has changed them."""
+
+    def __init__(self) -> None:
+        self._made: dict[Tensor, tuple[tuple[Any, ...], Tensor]] = {}
+
+    def of(self, block: Tensor, given: Any, dtype: np.dtype[Any]) -> tuple[Tensor | None, bool]:
+        """The scales of ``block``, and whether they are others than at the last call."""
+        old = self._made.get(block)
+        if given is None:
+            self._made.pop(block, None)
+            return None, old is not None
+        known = (given, getattr(given, "_version", None), len(block), dtype)
+        if old is not None and isinstance(given, Tensor) and _same(old[0], known):
+            return old[1], False
+        made = scales(given, block, dtype)
+        self._made[block] = known, made
+        return made, old is None or not torch.equal(old[1], made)
+
+
+def _same(old: tuple[Any, ...], new: tuple[Any, ...]) -> bool:
+    return old[0] is new[0] and old[1:] == new[1:]
