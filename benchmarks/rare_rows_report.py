@@ -29,6 +29,8 @@ SCALES = {
     "sentences": "log loss of a test sentence by its rarest word",
 }
 TEST_OVER_TRAINING = 1 / 8
+EPOCHS = 30  # at most
+PRINTED = 5e-5  # less than this is 0 in the table
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Paired:
         self.sd = statistics.stdev(self.differences)
         bound = students.ppf(0.975, n - 1) * self.sd * math.sqrt(1 / n + TEST_OVER_TRAINING)
         clear = "better" if self.mean < 0 else "worse"
-        self.verdict = clear if abs(self.mean) > bound else ""
+        self.verdict = clear if abs(self.mean) > max(bound, PRINTED) else ""
 
     def __str__(self) -> str:
         return f"{self.mean:+.4f} ± {self.sd:.4f} {self.verdict}".rstrip()
@@ -142,8 +144,8 @@ def equality(studies: Sequence[Study]) -> str:
     return (
         "Catch-up is the dense optimizer: in float64 their tables differ after an epoch by at most "
         f"{max(s.difference for s in studies):.1e} of the largest element (asserted: 1e-8). In "
-        f"float32, over whole trainings and picks, no test figure of a split differs by more than "
-        f"{largest:.4f}: so much is rounding."
+        "float32, over whole trainings, no test figure of a split differs by more than "
+        f"{largest:.1e}: so much is rounding."
     )
 
 
@@ -177,10 +179,11 @@ def counted(studies: Sequence[Study]) -> str:
 
 
 def lowest(study: Study) -> str:
-    means = {m: [statistics.mean(study.losses(m, b)) for b in OVERALL] for m in study.scored}
+    others = [m for m in study.scored if m not in SAME]
+    means = {m: [statistics.mean(study.losses(m, b)) for b in OVERALL] for m in others}
     best = [min(means, key=lambda m, i=i: means[m][i]) for i in range(len(OVERALL))]
     found = zip(OVERALL, best, strict=True)
-    return f"{study.task.name}: " + ", ".join(f"{band} {method}" for band, method in found)
+    return f"{study.task.name}: " + ", ".join(f"{method} on {band}" for band, method in found)
 
 
 def movement(study: Study) -> str:
@@ -212,15 +215,15 @@ def times(studies: Sequence[Study]) -> str:
 def edges(study: Study) -> str:
     """Whether what was picked lies within what was tried."""
     results = [r for m, found in study.scored.items() if m not in SAME for r in found]
-    tried = {"learning rates": study.task.rates, "decays": study.task.decays}
-    picks = {
-        "learning rates": [r.lr for r in results],
-        "decays": [r.decay for r in results if r.decay],
+    tried = {
+        "learning rates": (study.task.rates, [r.lr for r in results]),
+        "decays": (study.task.decays, [r.decay for r in results if r.decay]),
+        "epochs": (range(1, EPOCHS + 1), [r.epochs for r in results]),
     }
     parts = [
-        f"{name} {', '.join(f'{x:g}' for x in tried[name])} (of {len(found)} picks "
-        f"{found.count(tried[name][0])} the first, {found.count(tried[name][-1])} the last)"
-        for name, found in picks.items()
+        f"{name} {span(of) if name == 'epochs' else ', '.join(f'{x:g}' for x in of)} (of "
+        f"{len(found)} picks {found.count(of[0])} the first, {found.count(of[-1])} the last)"
+        for name, (of, found) in tried.items()
     ]
     return f"{study.task.name}, tried: {'; '.join(parts)}."
 
@@ -237,7 +240,7 @@ def report(studies: Sequence[Study], whole: bool) -> None:
         equality(studies),
         *(compared(studies, method) for method in AGAINST if method not in SAME),
         counted(studies),
-        f"Lowest mean. {'; '.join(map(lowest, studies))}.",
+        f"Lowest mean (dense stands for catch-up too). {'; '.join(map(lowest, studies))}.",
         f"Mean way of a row from its start, rare / middle / frequent. {'; '.join(moved)}.",
         times(studies),
         *map(edges, studies),

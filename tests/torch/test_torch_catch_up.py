@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 
 import numpy as np
@@ -257,3 +258,25 @@ def test_what_cannot_catch_up_is_refused_before_anything_moves():
     train(ours, mine, 3)
     with pytest.raises(Exception, match="cannot be compiled"):
         torch.compile(ours, backend="aot_eager", fullgraph=True)(torch.tensor([1]))
+
+
+def test_what_is_owed_outlives_its_optimizer():
+    ours, mine, plain, theirs = pair("Adam")
+    for model, optimizer in ((ours, mine), (plain, theirs)):
+        train(model, optimizer, 20)
+    del mine, optimizer
+    gc.collect()
+    agree(ours, plain)
+
+
+@pytest.mark.parametrize("catch_up", [False, True])
+def test_another_optimizer_takes_over_rows_that_owe_nothing(catch_up):
+    ours, mine, plain, theirs = pair("SGD")
+    for model, optimizer in ((ours, mine), (plain, theirs)):
+        train(model, optimizer, 20)
+    del mine, optimizer
+    second = rt.optim.SGD(ours.parameters(), lr=0.0, catch_up=catch_up)
+    train(ours, second, 1)
+    owner = ours.table.block.payer
+    assert owner is None if not catch_up else owner.__self__ is second
+    agree(ours, plain)

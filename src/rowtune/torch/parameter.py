@@ -53,12 +53,13 @@ class RowParameter(nn.Parameter):
     Attributes
     ----------
     pending : int32 tensor (k,), the last backward pass that has met each slot
-    payer : reference to a method, or None
-        Of an optimizer with catch-up: it brings rows up to date before they are read.
+    payer : callable or None
+        A method of the optimizer with catch-up that moves this block: it brings rows up to date
+        before they are read. The block keeps its optimizer, which may be nobody else's by then.
     """
 
     pending: Tensor
-    payer: weakref.WeakMethod[Callable[[RowParameter, Tensor | None], None]] | None = None
+    payer: Callable[[RowParameter, Tensor | None], None] | None = None
     _record: Tensor | None  # of the gradient as it was last accumulated, see `keep`
     _recorded: weakref.ref[Tensor] | None  # the gradient that the record is of
 
@@ -76,9 +77,8 @@ class RowParameter(nn.Parameter):
 
     def settle(self, slots: Tensor | None = None) -> None:
         """Bring the rows of slots (n,), -1 where frozen, up to date, all of them where None."""
-        pay = None if self.payer is None else self.payer()
-        if pay is not None:
-            pay(self, slots)
+        if self.payer is not None:
+            self.payer(self, slots)
 
     def touched(self) -> Tensor | None:
         """The rows that the present gradient is of, bool (k,); None where nobody knows."""

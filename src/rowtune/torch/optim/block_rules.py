@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,11 +61,18 @@ class BlockRules(BlockStates):
         for block in list(self._debts):
             self._pay(block, None)
 
-    def _debts_of(self, block: Tensor, tuned: Tuned) -> BlockDebts:
+    def _debts_of(self, block: Tensor, tuned: Tuned, group: dict[str, Any]) -> BlockDebts | None:
+        payer = getattr(block, "payer", None)
+        if payer is not None and not (group["catch_up"] and payer == self._pay):
+            block.settle()  # type: ignore[attr-defined]  # what it owes to an earlier optimizer
+            block.payer = None  # type: ignore[attr-defined]
+            self._debts.pop(block, None)
+        if not group["catch_up"]:
+            return None
         debts = self._debts.get(block)
         if debts is None or debts.tuned is not tuned:
             debts = self._debts[block] = BlockDebts(block, self.state[block], tuned)
-            block.payer = weakref.WeakMethod(self._pay)  # type: ignore[attr-defined]
+            block.payer = self._pay  # type: ignore[attr-defined]
         return debts
 
     def _pay(self, block: Tensor, slots: Tensor | None) -> None:

@@ -86,6 +86,7 @@ class BlockStates(Optimizer):
             A state that does not fit its block or the rule. Nothing is changed then.
         """
         self.check_row_states(states)
+        self.flush()
         for block, state in states.items():
             self.state[block] = dict(state)
             self._most_steps.pop(block, None)
@@ -111,6 +112,7 @@ class BlockStates(Optimizer):
             The state of another rule, or of more rows than there are. Nothing is changed then.
         """
         ours = self._states_of_blocks(state_dict)
+        self.flush()
         super().load_state_dict(state_dict)
         self._debts.clear()
         for parameter, state in ours.items():

@@ -129,7 +129,7 @@ class RowOptimizer(BlockRules):
                 )
             state.clear()  # begun by torch's Adagrad, which could not know that rows will come
         self._follow(parameter, tuned)
-        debts = self._debts_of(parameter, tuned) if group["catch_up"] else None
+        debts = self._debts_of(parameter, tuned, group)
         if debts is None and parameter not in self._most_steps:
             self._most_steps[parameter] = int(state[row_state.STEP].max()) if len(parameter) else 0
         steps = self._most_steps[parameter] if debts is None else debts.now
