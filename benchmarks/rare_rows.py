@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
@@ -33,7 +33,7 @@ import rowtune.torch as rt
 from rare_rows_data import BANDS, TASKS, Task, band_of
 from rare_rows_report import AGAINST, EPOCHS, SAME, Scored, Study, report
 
-PATIENCE, TURNS, TIMED_RATE = 2, 15, 0.01
+CHECKS, PATIENCE, TURNS, TIMED_RATE = 4, 1.5, 15, 0.01
 TOLERANCE = 1e-8  # float64, one epoch: catch-up against dense, over the largest row element
 
 
@@ -99,20 +99,22 @@ class Run:
         self.order = torch.Generator().manual_seed(seed)
         self.loss = mse_loss if task.name == "movielens" else binary_cross_entropy_with_logits
 
-    def epoch(self) -> float:
-        """Pass over the training examples once; seconds. What rows owe is paid by then."""
-        begin = time.perf_counter()
-        self.model.train()
+    def batches(self) -> tuple[Tensor, ...]:
+        """Of the next epoch."""
         training = self.task.training
         shuffled = training[torch.randperm(len(training), generator=self.order)]
-        for batch in shuffled.split(self.task.batch):
+        return shuffled.split(self.task.batch)
+
+    def train(self, batches: Sequence[Tensor]) -> None:
+        """What rows owe is paid in the end."""
+        self.model.train()
+        for batch in batches:
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
             self.losses(batch, "mean").backward()
             for optimizer in self.optimizers:
                 optimizer.step()
         self.model.eval()
-        return time.perf_counter() - begin
 
     def losses(self, batch: Tensor, reduction: str = "none") -> Tensor:
         targets = self.task.targets[batch].to(self.dtype)
@@ -127,15 +129,21 @@ class Run:
 
 
 def fit(task: Task, name: str, lr: float, decay: float, seed: int) -> Run:
-    """Train until validation has not improved for some epochs; what was best is kept."""
+    """Train until validation has not improved for some time; what was best is kept.
+
+    It is looked at in every quarter of an epoch: high learning rates need but two or three epochs.
+    """
     run = Run(task, name, lr, decay, seed)
-    for number in range(1, EPOCHS + 1):
-        run.epoch()
-        loss = run.validation()
+    for check in range(EPOCHS * CHECKS):
+        if check % CHECKS == 0:
+            batches = run.batches()
+            cuts = [round(i * len(batches) / CHECKS) for i in range(CHECKS + 1)]
+        run.train(batches[cuts[check % CHECKS] : cuts[check % CHECKS + 1]])
+        loss, epochs = run.validation(), (check + 1) / CHECKS
         if loss < run.best:
-            run.best, run.epochs = loss, number
+            run.best, run.epochs = loss, epochs
             run.kept = {name: x.clone() for name, x in run.model.state_dict().items()}
-        elif number - run.epochs >= PATIENCE:
+        elif epochs - run.epochs >= PATIENCE:
             break
     return run
 
@@ -191,7 +199,7 @@ def difference(task: Task, caught_up: str) -> float:
     decay = decays(task, caught_up)[-1]
     pair = [Run(task, m, 0.01, decay, 0, torch.float64) for m in (AGAINST[caught_up], caught_up)]
     for run in pair:
-        run.epoch()
+        run.train(run.batches())
     tables = zip(*(run.model.tables for run in pair), strict=True)
     weights = [(a.weight.detach(), b.weight.detach()) for a, b in tables]
     largest = max(float((a - b).abs().max() / a.abs().max()) for a, b in weights)
@@ -205,9 +213,10 @@ def timed(task: Task) -> dict[str, list[float]]:
     seconds = defaultdict(list)
     for turn in range(-1, TURNS):
         for method, run in runs.items():
-            took = run.epoch()
+            batches, begin = run.batches(), time.perf_counter()
+            run.train(batches)
             if turn >= 0:
-                seconds[method].append(took)
+                seconds[method].append(time.perf_counter() - begin)
     return seconds
 
 

@@ -43,7 +43,7 @@ class Scored:
     accuracy: float | None
     lr: float
     decay: float
-    epochs: int
+    epochs: float
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,6 @@ def told(study: Study, method: str) -> str:
     return f"{study.task.name}: {', '.join(parts)}"
 
 
-def compared(studies: Sequence[Study], method: str) -> str:
-    return f"{method} against {AGAINST[method]}. {'; '.join(told(s, method) for s in studies)}."
-
-
 def counted(studies: Sequence[Study]) -> str:
     verdicts = [paired(s, m, b).verdict for s in studies for m in LAZY for b in OVERALL]
     better, worse = verdicts.count("better"), verdicts.count("worse")
@@ -188,10 +184,9 @@ def lowest(study: Study) -> str:
 
 def movement(study: Study) -> str:
     parts = []
-    for method in study.scored:
-        if method not in SAME:
-            means = [study.mean(method, lambda r, b=band: r.moved[b]) for band in BANDS]
-            parts.append(f"{method} {' / '.join(f'{x:.2f}' for x in means)}")
+    for method in [m for m in study.scored if m not in SAME]:
+        means = [study.mean(method, lambda r, b=band: r.moved[b]) for band in BANDS]
+        parts.append(f"{method} {' / '.join(f'{x:.2f}' for x in means)}")
     return f"{study.task.name}: {', '.join(parts)}"
 
 
@@ -207,8 +202,7 @@ def times(studies: Sequence[Study]) -> str:
         )
     plainly = "dense is not expensive" if max(over) < 1.5 else "dense is expensive already"
     return (
-        f"Time. {'; '.join(parts)}. On tables as small as these {plainly}; rules_price.md has the "
-        "price on large ones."
+        f"Time. {'; '.join(parts)}. On tables this small {plainly}; see rules_price.md for large."
     )
 
 
@@ -238,10 +232,14 @@ def report(studies: Sequence[Study], whole: bool) -> None:
         "first two from its dense optimizer.",
         *map(described, studies),
         equality(studies),
-        *(compared(studies, method) for method in AGAINST if method not in SAME),
+        *(
+            f"{method} against {dense}. {'; '.join(told(study, method) for study in studies)}."
+            for method, dense in AGAINST.items()
+            if method not in SAME
+        ),
         counted(studies),
         f"Lowest mean (dense stands for catch-up too). {'; '.join(map(lowest, studies))}.",
-        f"Mean way of a row from its start, rare / middle / frequent. {'; '.join(moved)}.",
+        f"Mean distance of rows from their start, rare / middle / frequent. {'; '.join(moved)}.",
         times(studies),
         *map(edges, studies),
         machine("rowtune", "torch", "numba", "numpy"),

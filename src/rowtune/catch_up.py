@@ -44,6 +44,11 @@ class Debts:
         """Steps that the optimizer has taken."""
         return self._ledger.now
 
+    @property
+    def must_pay_all(self) -> bool:
+        """Whether the next payment is one for every row: the ledger is full."""
+        return len(self._ledger) >= ledgers.MOST_STEPS
+
     def record(self) -> None:
         """The optimizer takes a step, with the hyper-parameters as they are."""
         self._ledger.record(self._tuned)
@@ -61,7 +66,7 @@ class Debts:
         """Bring the rows ``slots`` (unique) up to date, in place; all of them where None, and where
         the ledger is full. Says whether any row owed anything.
         """
-        everything = slots is None or len(self._ledger) >= ledgers.MOST_STEPS
+        everything = slots is None or self.must_pay_all
         if slots is None or everything:
             slots = np.arange(len(trained.steps), dtype=np.int32)
         owing = slots[trained.steps[slots] < self.now]

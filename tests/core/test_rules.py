@@ -234,6 +234,25 @@ def test_a_compiled_rule_never_leaves_float32(name):
     assert not any("float64" in result for s, result in results if "float64" not in s), results
 
 
+@pytest.mark.parametrize("name", rules.names())
+def test_other_numbers_batches_and_tables_compile_nothing(name):
+    from rowtune.kernels.fused import kernel_of
+
+    kernel = kernel_of(rules.get(name), "coupled")
+    counts = []
+    for i, (rows, ids) in enumerate([(3, [0]), (3, [0]), (500, [1, 1, 7]), (9, np.arange(9) % 3)]):
+        hyper = {k: v * (1 - 0.1 * i) for k, v in hyper_of(name, weight_decay=0.1).items()}
+        hyper |= (
+            {"decoupled": False, "nesterov": i > 1} if "nesterov" in hyper else {"decoupled": 0}
+        )
+        table = Table(np.ones((rows, 4)), rule=name, **hyper)
+        for _ in range(2):
+            table.update(ids, np.ones((len(ids), 4)))
+            table.lr /= 2
+        counts.append(len(kernel.signatures))
+    assert counts[0] and counts == counts[:1] * 4
+
+
 def test_a_rule_of_the_users_own():
     @rules.rule(state={"seen": 0.0}, lr=0.5)
     def halving(row, grad, seen, lr):

@@ -16,7 +16,7 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "torch.md").read_text()
 
 def test_its_python_runs_and_does_what_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    train, catch_up = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    train, catch_up, rates = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
     names = {}
     exec(train, names)
     vectors, embedding, new = names["vectors"], names["embedding"], names["new"]
@@ -30,6 +30,10 @@ def test_its_python_runs_and_does_what_it_says(tmp_path, monkeypatch):
     assert np.array_equal(patched, embedding.weight.detach().numpy())
     exec(catch_up, names)
     assert names["optimizer"].row_state(names["table"].block)["step"].tolist() == [3] * 1_000
+    exec(rates, names)
+    table, touched = names["table"], names["optimizer"].row_state(names["table"].block)["step"]
+    assert table.block.grad.norm() <= 1.0 and touched.tolist() == [1] * 8 + [0] * 92
+    assert (table.block[:8].norm(dim=1) <= 1.0 + 1e-6).all()
 
 
 def test_every_name_that_it_shows_is_there():

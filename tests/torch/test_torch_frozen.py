@@ -23,6 +23,7 @@ OPTIMIZERS = {
     "adamw": lambda p: rt.optim.AdamW(p, lr=0.1, weight_decay=0.1),
     "amsgrad": lambda p: rt.optim.AdamW(p, lr=0.1, amsgrad=True),
     "adadelta": lambda p: rt.optim.Adadelta(p, weight_decay=0.1),
+    "lion": lambda p: rt.optim.Lion(p, lr=0.1, weight_decay=0.1),
     "adamax": lambda p: rt.optim.Adamax(p, lr=0.1, weight_decay=0.1),
 }
 N, D, TRAIN, PADDING = 20, 4, [0, 3, 4, 11, 19], 7

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 import rowtune.torch as rt
+from rowtune import rules
 
 # rule of the judge: (class, arguments)
 KINDS = {
@@ -26,13 +27,17 @@ KINDS = {
     "adamw": ("AdamW", {"lr": 0.1, "eps": 1e-6}),
     "amsgrad": ("Adam", {"lr": 0.1, "amsgrad": True}),
     "adamax": ("Adamax", {"lr": 0.1, "betas": (0.8, 0.95)}),
+    "centered_rmsprop_momentum": ("RMSprop", {"centered": True, "momentum": 0.5, "eps": 1e-2}),
+    "lion": ("Lion", {"lr": 0.01, "betas": (0.8, 0.9)}),
 }
 DTYPES = [torch.float32, torch.float64]
 CLOSE = {torch.float32: {"rtol": 2e-5, "atol": 2e-5}, torch.float64: {"rtol": 1e-10, "atol": 1e-12}}
 TRAIN = [0, 2, 3, 7, 9]
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
-torchs_kinds = pytest.mark.parametrize("kind", [k for k in KINDS if k != "rowwise_adagrad"])
+torchs_kinds = pytest.mark.parametrize(
+    "kind", [k for k in KINDS if k not in ("rowwise_adagrad", "lion")]
+)
 either_gradient = pytest.mark.parametrize("sparse", [False, True])
 
 
@@ -44,9 +49,9 @@ def optimizer_of(kind, params, module=rt.optim, **more):
 def hyper_of(kind, decay):
     """What the judge is told: the arguments, over the defaults of torch's own class."""
     name, arguments = KINDS[kind]
-    torch_class = getattr(torch.optim, name.removeprefix("Rowwise"))
+    torch_class = getattr(rt.optim, name).torch_class
     hyper = {**torch_class([torch.zeros(1)]).defaults, **arguments, "weight_decay": decay}
-    hyper["decoupled"] = name == "AdamW"
+    hyper["decoupled"] = name in ("AdamW", "Lion")
     if "betas" in hyper:
         hyper["beta1"], hyper["beta2"] = hyper["betas"]
     return hyper
@@ -54,6 +59,10 @@ def hyper_of(kind, decay):
 
 def whole_numbers(generator, *shape):
     return torch.randint(-3, 4, shape, generator=generator).double()
+
+
+def test_every_rule_has_an_optimizer():
+    assert set(KINDS) == set(rules.names())
 
 
 @either_gradient
@@ -252,3 +261,32 @@ def test_a_plain_optimizer_moves_the_block_too_but_also_the_absent_rows():
     sparse(torch.tensor([2, 2, 0])).sum().backward()
     optimizer.step()
     assert (sparse.block != before).any(dim=1).tolist() == [False, True, False]
+
+
+@either_gradient
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@every_kind
+def test_half_precision_rows_have_state_in_float32(kind, dtype, sparse):
+    """Every number is that of a float32 run; the row alone is rounded, once a step."""
+    weights = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
+    half = rt.Embedding.from_pretrained(weights, train=TRAIN, sparse=sparse)
+    optimizer = optimizer_of(kind, half.parameters(), weight_decay=0.1)
+    for step in range(6):
+        ids = torch.tensor([[3, 9, step % 4], [3, 5, 11]])
+        grads = whole_numbers(torch.Generator().manual_seed(step), 2, 3, 4)
+        wide = rt.Embedding.from_pretrained(
+            half.weight.detach().float(), train=TRAIN, sparse=sparse
+        )
+        other = optimizer_of(kind, wide.parameters(), weight_decay=0.1)
+        if step:
+            before = {name: x.clone() for name, x in optimizer.row_state(half.block).items()}
+            other.set_row_states({wide.block: before})
+        for emb, each in ((half, optimizer), (wide, other)):
+            each.zero_grad()
+            emb(ids).backward(grads.to(emb.block.dtype))
+            each.step()
+        ours, expected = optimizer.row_state(half.block), other.row_state(wide.block)
+        assert torch.equal(half.block, wide.block.to(dtype))
+        for name, array in ours.items():
+            assert array.dtype == (torch.int32 if name == "step" else torch.float32)
+            torch.testing.assert_close(array, expected[name], rtol=3e-6, atol=1e-7)

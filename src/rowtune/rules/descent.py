@@ -79,5 +79,6 @@ def lion_course(t, lr, shrink, beta2):  # type: ignore[no-untyped-def]  # noqa: 
 
 @absent(lion, lion_course, "kept drift _ _ kept_m _ _ _")
 def lion_absent(row, m, kept, drift, kept_m):  # type: ignore[no-untyped-def]
-    """An absent row goes on in the direction that it had."""
-    return kept * row + drift * sign(m), kept_m * m
+    """An absent row goes on in the direction that it had: m is rounded, but not to nothing."""
+    faded = kept_m * m
+    return kept * row + drift * sign(m), where(faded == 0, 1e-45 * sign(m), faded)

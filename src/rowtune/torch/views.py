@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rowtune.step import Trained
 from rowtune.torch import memory
 
+COMPILED = (torch.float32, torch.float64)  # numba has no arithmetic for the others on the CPU
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 

@@ -13,6 +13,7 @@ from rowtune.torch.optim.names import (
     Adam,
     Adamax,
     AdamW,
+    Lion,
     RMSprop,
     RowwiseAdagrad,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Lion",
     "RMSprop",
     "RowOptimizer",
     "RowwiseAdagrad",

@@ -12,9 +12,10 @@ from rowtune.errors import RuleError
 from rowtune.kernels.grouping import group
 from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained
+from rowtune.torch import verbs
 from rowtune.torch.optim import row_state
 from rowtune.torch.parameter import RowParameter
-from rowtune.torch.views import as_array, over_memory_of
+from rowtune.torch.views import COMPILED, as_array, over_memory_of
 
 
 class BlockDebts:
@@ -31,11 +32,6 @@ class BlockDebts:
             raise RuleError(
                 "catch_up is paid when a row is looked up, and only a rowtune.torch.Embedding "
                 "tells; a plain sparse embedding does not"
-            )
-        if block.device.type != "cpu" or block.dtype not in (torch.float32, torch.float64):
-            raise RuleError(
-                f"catch_up is there for float32 and float64 blocks on the CPU; this one is "
-                f"{block.dtype} on {block.device}"
             )
         self.tuned = tuned
         self.lr_scale: Tensor | None = None
@@ -56,12 +52,38 @@ class BlockDebts:
 
     def pay(self, slots: Tensor | None) -> None:
         """Bring the rows of slots (n,), -1 where frozen, up to date; None means all of them."""
-        self.pay_rows(None if slots is None else group(as_array(slots)).unique)
+        self.pay_rows(None if slots is None else group(as_array(slots.cpu())).unique)
 
     def pay_rows(self, slots: NDArray[np.int32] | None) -> None:
         """The same for slots that are unique, none of them -1."""
         state = tuple(self._state[name] for name in self.tuned.rule.state)
-        trained = Trained(self._block, state, self._state[row_state.STEP], self.lr_scale)
-        if self._debts.pay(over_memory_of(trained), slots):
+        steps = self._state[row_state.STEP]
+        trained = Trained(self._block.detach(), state, steps, self.lr_scale)
+        in_place = self._block.device.type == "cpu" and self._block.dtype in COMPILED
+        if in_place and self._block.is_contiguous():
+            paid = self._debts.pay(over_memory_of(trained), slots)
+        else:
+            paid = self._pay_copies(trained, slots)
+        if paid:
             # autograd cannot see what a kernel writes; a graph that saved the block must hear.
             torch.autograd.graph.increment_version(self._block)
+
+    def _pay_copies(self, trained: Trained, slots: NDArray[np.int32] | None) -> bool:
+        """Half precision, which kernels do not have, and other devices: rows are brought here."""
+        if slots is None or self._debts.must_pay_all:
+            slots = np.arange(len(self._block), dtype=np.int32)
+        here = torch.from_numpy(slots).to(self._block.device, torch.int64)
+        owing = here[verbs.take(trained.steps, here) < self.now]
+        wide = torch.from_numpy(self.tuned.constants).dtype
+
+        def copy(array: Tensor, dtype: torch.dtype = wide) -> Tensor:
+            return verbs.take(array, owing).to("cpu", dtype)
+
+        scale = None if trained.lr_scale is None else copy(trained.lr_scale)
+        state = tuple(map(copy, trained.state))
+        rows = Trained(copy(trained.block), state, copy(trained.steps, torch.int32), scale)
+        paid = self._debts.pay(over_memory_of(rows), np.arange(len(owing), dtype=np.int32))
+        before = (trained.block, *trained.state, trained.steps)
+        for array, new in zip(before, (rows.block, *rows.state, rows.steps), strict=True):
+            verbs.put(array, owing, new.to(array.device, array.dtype))
+        return paid

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from rowtune.torch.optim import dense_lion
 from rowtune.torch.optim.row_optimizer import RowOptimizer, refuse
 
 _LAZY = "a row that is absent does not move, so it cannot be kept differentiable"
@@ -89,6 +90,20 @@ class Adamax(RowOptimizer):
         hyper = _pick(group, "lr", "betas", "eps", "weight_decay")
         hyper["beta1"], hyper["beta2"] = hyper.pop("betas")
         return "adamax", hyper
+
+
+class Lion(RowOptimizer):
+    """Chen et al.'s Lion, which torch has not; touched rows move by the rule ``lion``, and dense
+    parameters by the same rule. Weight decay is decoupled.
+    """
+
+    torch_class = dense_lion.Lion
+    rules = ("lion",)
+
+    def rule_of(self, group: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        hyper = _pick(group, "lr", "betas", "weight_decay")
+        hyper["beta1"], hyper["beta2"] = hyper.pop("betas")
+        return "lion", hyper
 
 
 class _AnyAdam(RowOptimizer):

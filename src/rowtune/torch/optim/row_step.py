@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rowtune.errors import NonFiniteError, RuleError
+from rowtune.errors import NonFiniteError
 from rowtune.kernels import update
 from rowtune.kernels.grouping import Groups
 from rowtune.rules import bind
@@ -21,10 +21,9 @@ from rowtune.step import Trained, step
 from rowtune.torch import verbs
 from rowtune.torch.optim.block_debts import BlockDebts
 from rowtune.torch.optim.gradient import row_gradient
-from rowtune.torch.views import as_array, over_memory_of
+from rowtune.torch.views import COMPILED, as_array, over_memory_of
 
 Move = Callable[[], None]
-_COMPILED = (torch.float32, torch.float64)
 
 
 class Options(NamedTuple):
@@ -65,7 +64,7 @@ def prepare(
     )
     compiled = (
         parameter.device.type == "cpu"
-        and parameter.dtype in _COMPILED
+        and parameter.dtype in COMPILED
         and grads.dtype == parameter.dtype
         and parameter.is_contiguous()
     )
@@ -75,10 +74,8 @@ def prepare(
         groups = update.check_and_group(which, rows, options.check_finite, unique)
         arrays = over_memory_of(trained)
         move = _compiled(arrays, tuned, most_steps, groups, rows, options.max_norm, debts)
-    elif debts is not None:
-        raise RuleError("catch_up needs gradients of the dtype of the block, on the CPU")
     else:
-        move = _plain(trained, tuned, most_steps, slots, grads, options)
+        move = _plain(trained, tuned, most_steps, slots, grads, options, debts)
 
     def move_and_tell() -> None:
         move()
@@ -107,8 +104,9 @@ def _compiled(
 
 
 def _plain(
-    trained: Trained, tuned: Tuned, most_steps: int, slots: Tensor, grads: Tensor, options: Options
-) -> Move:
+    trained: Trained, tuned: Tuned, most_steps: int, slots: Tensor, grads: Tensor,
+    options: Options, debts: BlockDebts | None,
+) -> Move:  # fmt: skip
     dtype = torch.from_numpy(tuned.constants).dtype
     unique, sums = verbs.sum_duplicates(slots, grads.to(dtype))
     if options.check_finite and not torch.isfinite(sums).all():
@@ -132,6 +130,9 @@ def _plain(
         )
 
     def move() -> None:
+        if debts is not None:
+            debts.pay_rows(unique.to("cpu", torch.int32).numpy())
+            debts.record()
         step(verbs, rule, trained, unique, sums, numbers_at)
         if options.max_norm is not None:
             verbs.shorten(trained, unique, options.max_norm, dtype)
