@@ -1,20 +1,23 @@
-"""Catch-up: is it the dense optimizer's result, and what does it cost?
+"""Catch-up: is it the dense optimizer's result, what does it cost, and is that result better?
 
-Run it as ``python benchmarks/bench_rules.py``.
+Run it as ``python benchmarks/bench_rules.py [equality] [price] [study]``.
 
 * Equality: 2,000 steps of Zipf batches on a table of 20,000 rows, the learning rate on a cosine
   schedule, decoupled weight decay on. Beside the dense optimizer: torch's own where it has the
   rule, else the rule itself with every row touched in every step.
 * Price: a lookup and an update with and without catch-up, in turns, and a dense step of the rule,
   on 10,000 and 4,000,000 rows.
+* Study: dense, lazy and caught-up training on real data: `rare_rows.py`, in a process of its own.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -230,12 +233,23 @@ def dense_step(table: Table, rows: int) -> float:
     return 10 * (time.perf_counter() - begin)
 
 
+# --- study ---------------------------------------------------------------------------------------
+
+
+def study() -> None:
+    file = Path(__file__).parent / "rare_rows.py"
+    if subprocess.run([sys.executable, str(file)], check=False).returncode:
+        raise SystemExit("the study failed; see above")
+
+
 def main() -> None:
-    chosen = sys.argv[1:] or ["equality", "price"]
-    if "equality" in chosen:
-        equality()
-    if "price" in chosen:
-        price()
+    parts = {"equality": equality, "price": price, "study": study}
+    chosen = sys.argv[1:] or list(parts)
+    unknown = [name for name in chosen if name not in parts]
+    if unknown:
+        raise SystemExit(f"no part {', '.join(unknown)}; choose from {', '.join(parts)}")
+    for name in chosen:
+        parts[name]()
 
 
 if __name__ == "__main__":

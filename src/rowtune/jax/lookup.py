@@ -1,0 +1,56 @@
+"""Look rows up: differentiable in the block, never in the base."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rowtune.jax.ids import as_ids, slots_of
+from rowtune.jax.table import RowTable, widened
+
+
+def lookup(table: RowTable, ids: Any) -> Array:
+    """The rows of ``ids``, of shape ids.shape + (D,), in the block's dtype.
+
+    It works under `jit`, `vmap`, `scan` and `shard_map`, and its gradient is that of the block
+    alone. That gradient is as large as the block: `value_and_grad` is the way to one that is as
+    large as the batch.
+
+    Raises
+    ------
+    IdError
+        An id that is negative, out of range, or not an integer. Inside `jit` nobody can see
+        that: the row is NaN there, no other row is read or moved for it, and `checked` raises.
+    """
+    ids = as_ids(ids, table.num_rows)
+    slots, safe, valid = slots_of(table, ids)
+    return assemble(table, table.block, slots, safe, valid)
+
+
+def assemble(table: RowTable, rows: Array, slots: Array, ids: Array, valid: Array) -> Array:
+    """Row ``slots`` of ``rows``, or that of the base where there is no such row; else NaN.
+
+    ``rows`` may be those touched, in another dtype, with ``slots`` their places in it.
+    """
+    shape, dtype = (*slots.shape, table.width), table.block.dtype
+    nan = jnp.asarray(jnp.nan, dtype)
+    if table.num_rows == 0:
+        return jnp.full(shape, nan)
+    trained = _taken(rows, slots).astype(dtype)
+    if table.base is None:
+        return jnp.where(valid[..., None], trained, nan)
+    frozen = jax.lax.stop_gradient(table.base).at[ids].get(mode="clip").astype(dtype)
+    out = widened(trained, frozen, table.columns)
+    if table.slots is not None:
+        out = jnp.where((slots < rows.shape[0])[..., None], out, frozen)
+    return jnp.where(valid[..., None], out, nan)
+
+
+def _taken(rows: Array, slots: Array) -> Array:
+    """Zeros where there is no such row, so that its gradient goes nowhere."""
+    if rows.shape[0] == 0:
+        return jnp.zeros((*slots.shape, rows.shape[1]), rows.dtype)
+    return rows.at[slots].get(mode="fill", fill_value=0)
