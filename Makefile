@@ -13,8 +13,12 @@ demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's doc
 	$(BIN)/rowtune verify glove-6b-50d demo/glove-python.txt
 	@echo "The report is at demo/report/index.html"
 
+# An engine in a process of its own: JAX and TensorFlow do not bear what the others do with forks.
+APART := jax pytensor
+
 test: .venv/.dev lint  ## everything that must pass
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(APART:%=--ignore=tests/%)
+	for engine in $(APART); do $(BIN)/python -m pytest tests/$$engine || exit 1; done
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
@@ -33,7 +33,7 @@ import rowtune.torch as rt
 from rare_rows_data import BANDS, TASKS, Task, band_of
 from rare_rows_report import AGAINST, EPOCHS, SAME, Scored, Study, report
 
-CHECKS, PATIENCE, TURNS, TIMED_RATE = 4, 1.5, 15, 0.01
+PATIENCE, TURNS = 2, 15
 TOLERANCE = 1e-8  # float64, one epoch: catch-up against dense, over the largest row element
 
 
@@ -77,8 +77,11 @@ METHODS = {
 }
 
 
-def decays(task: Task, method: str) -> tuple[float, ...]:
-    return task.decays if method.startswith("AdamW") else (0.0,)
+def grid(task: Task, method: str) -> list[tuple[float, float]]:
+    """Learning rates and decays to try: with decay, every other rate, to save time."""
+    if method.startswith("AdamW"):
+        return list(product(task.rates[1::2], task.decays))
+    return [(rate, 0.0) for rate in task.rates]
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -99,51 +102,40 @@ class Run:
         self.order = torch.Generator().manual_seed(seed)
         self.loss = mse_loss if task.name == "movielens" else binary_cross_entropy_with_logits
 
-    def batches(self) -> tuple[Tensor, ...]:
-        """Of the next epoch."""
+    def epoch(self) -> float:
+        """Pass over the training examples once; seconds. What rows owe is paid by then."""
         training = self.task.training
-        shuffled = training[torch.randperm(len(training), generator=self.order)]
-        return shuffled.split(self.task.batch)
-
-    def train(self, batches: Sequence[Tensor]) -> None:
-        """What rows owe is paid in the end."""
+        order = torch.randperm(len(training), generator=self.order)
+        begin = time.perf_counter()
         self.model.train()
-        for batch in batches:
+        for batch in training[order].split(self.task.batch):
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
             self.losses(batch, "mean").backward()
             for optimizer in self.optimizers:
                 optimizer.step()
         self.model.eval()
+        return time.perf_counter() - begin
 
     def losses(self, batch: Tensor, reduction: str = "none") -> Tensor:
         targets = self.task.targets[batch].to(self.dtype)
         return self.loss(self.model(self.task.inputs[batch]), targets, reduction=reduction)
-
-    @torch.no_grad()
-    def validation(self) -> float:
-        return self.losses(self.task.validation, "mean").item()
 
     def banded_rows(self) -> Tensor:
         return self.model.tables[self.task.banded].weight.detach().clone()
 
 
 def fit(task: Task, name: str, lr: float, decay: float, seed: int) -> Run:
-    """Train until validation has not improved for some time; what was best is kept.
-
-    It is looked at in every quarter of an epoch: high learning rates need but two or three epochs.
-    """
+    """Train until validation has not improved for some epochs; what was best is kept."""
     run = Run(task, name, lr, decay, seed)
-    for check in range(EPOCHS * CHECKS):
-        if check % CHECKS == 0:
-            batches = run.batches()
-            cuts = [round(i * len(batches) / CHECKS) for i in range(CHECKS + 1)]
-        run.train(batches[cuts[check % CHECKS] : cuts[check % CHECKS + 1]])
-        loss, epochs = run.validation(), (check + 1) / CHECKS
+    for number in range(1, EPOCHS + 1):
+        run.epoch()
+        with torch.no_grad():
+            loss = run.losses(task.validation, "mean").item()
         if loss < run.best:
-            run.best, run.epochs = loss, epochs
+            run.best, run.epochs = loss, number
             run.kept = {name: x.clone() for name, x in run.model.state_dict().items()}
-        elif epochs - run.epochs >= PATIENCE:
+        elif number - run.epochs >= PATIENCE:
             break
     return run
 
@@ -181,11 +173,11 @@ def of_split(name: str, seed: int) -> dict[str, Scored]:
     task, results = TASKS[name](seed), {}
     for method in METHODS:
         begin = time.perf_counter()
-        grid = list(product(task.rates, decays(task, method)))
+        points = grid(task, method)
         if method in SAME:  # the same algorithm: what dense has picked is its pick
             dense = results[AGAINST[method]]
-            grid = [(dense.lr, dense.decay)]
-        best = min((fit(task, method, *at, seed) for at in grid), key=lambda run: run.best)
+            points = [(dense.lr, dense.decay)]
+        best = min((fit(task, method, *point, seed) for point in points), key=lambda run: run.best)
         results[method] = scored(task, best)
         say(f"{name}, split {seed}, {method}: {time.perf_counter() - begin:.0f} s")
     return results
@@ -196,10 +188,10 @@ def of_split(name: str, seed: int) -> dict[str, Scored]:
 
 def difference(task: Task, caught_up: str) -> float:
     """To dense after an epoch in float64: the largest of an element, over the largest element."""
-    decay = decays(task, caught_up)[-1]
-    pair = [Run(task, m, 0.01, decay, 0, torch.float64) for m in (AGAINST[caught_up], caught_up)]
+    point, dense = grid(task, caught_up)[-1], AGAINST[caught_up]
+    pair = [Run(task, method, *point, 0, torch.float64) for method in (dense, caught_up)]
     for run in pair:
-        run.train(run.batches())
+        run.epoch()
     tables = zip(*(run.model.tables for run in pair), strict=True)
     weights = [(a.weight.detach(), b.weight.detach()) for a, b in tables]
     largest = max(float((a - b).abs().max() / a.abs().max()) for a, b in weights)
@@ -209,14 +201,13 @@ def difference(task: Task, caught_up: str) -> float:
 
 def timed(task: Task) -> dict[str, list[float]]:
     """Seconds of an epoch of each method, taking turns; the first turn compiles."""
-    runs = {m: Run(task, m, TIMED_RATE, decays(task, m)[0], 0) for m in METHODS}
+    runs = {method: Run(task, method, *grid(task, method)[0], 0) for method in METHODS}
     seconds = defaultdict(list)
     for turn in range(-1, TURNS):
         for method, run in runs.items():
-            batches, begin = run.batches(), time.perf_counter()
-            run.train(batches)
+            took = run.epoch()
             if turn >= 0:
-                seconds[method].append(time.perf_counter() - begin)
+                seconds[method].append(took)
     return seconds
 
 

@@ -139,7 +139,7 @@ def films(seed: int) -> Task:
     tables = (int(users.max()) + 1, int(films.max()) + 1)
     counts = np.bincount(films[training], minlength=tables[1])
     return Task(
-        "movielens", Films, 512, (0.003, 0.006, 0.012, 0.024), (0.2, 0.4, 0.8, 1.6),
+        "movielens", Films, 512, (0.004, 0.0055, 0.008, 0.011, 0.016), (0.2, 0.4, 0.8, 1.6),
         torch.from_numpy(np.stack([users, films], axis=1)),
         torch.from_numpy(columns[:, 2]).float(),
         training, validation, test,
@@ -169,7 +169,7 @@ def sentences(seed: int) -> Task:
     counts[NO_WORD] = 0
     rarest = np.array([min(counts[ids[i]], default=0) for i in test.tolist()])
     return Task(
-        "sentences", Sentences, 256, (0.0005, 0.001, 0.002, 0.005), (1.0, 3.0, 10.0),
+        "sentences", Sentences, 256, (0.0005, 0.0007, 0.001, 0.0014, 0.002), (1.0, 2.5, 6.0, 15.0),
         inputs,
         torch.tensor([s.positive for s in data]).float(),
         training, validation, test,

@@ -30,7 +30,7 @@ SCALES = {
 }
 TEST_OVER_TRAINING = 1 / 8
 EPOCHS = 30  # at most
-PRINTED = 5e-5  # less than this is 0 in the table
+PRINTED = 5e-5  # less is 0 in the table
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ class Scored:
     accuracy: float | None
     lr: float
     decay: float
-    epochs: float
+    epochs: int
 
 
 @dataclass(frozen=True)
 class Study:
-    """One task: results by method and split, seconds an epoch, and what it is about."""
+    """One task (of the first split): results by method and split, seconds of epochs."""
 
-    task: Task  # the first split's
+    task: Task
     scored: dict[str, list[Scored]]
     seconds: dict[str, list[float]]
-    difference: float
+    difference: float  # of catch-up to dense, in float64
 
     def losses(self, method: str, band: str) -> list[float]:
         return [result.loss[band] for result in self.scored[method]]
@@ -76,8 +76,9 @@ class Paired:
         n, self.mean = len(self.differences), statistics.mean(self.differences)
         self.sd = statistics.stdev(self.differences)
         bound = students.ppf(0.975, n - 1) * self.sd * math.sqrt(1 / n + TEST_OVER_TRAINING)
+        self.bound = max(bound, PRINTED)
         clear = "better" if self.mean < 0 else "worse"
-        self.verdict = clear if abs(self.mean) > max(bound, PRINTED) else ""
+        self.verdict = clear if abs(self.mean) > self.bound else ""
 
     def __str__(self) -> str:
         return f"{self.mean:+.4f} ± {self.sd:.4f} {self.verdict}".rstrip()
@@ -126,21 +127,19 @@ def described(study: Study) -> str:
     """The data: bands, their rows and their test examples."""
     of_rows, parts = band_of(study.task.counts, study.task.bands), []
     for i, (low, high) in enumerate(study.task.bands):
-        times = span([low, high]) if high else f"{low} or more"
+        times = span([low, high]) if high else f"at least {low}"
         examples = study.mean("Adam, dense", lambda r, band=BANDS[i]: r.examples[band])
         rows = (of_rows == i).sum()
         parts.append(f"{BANDS[i]}, {times} times in training: {rows:,} rows, {examples:,.0f} tests")
-    everything = study.mean("Adam, dense", lambda r: r.examples["all"])
     return (
         f"{study.task.name}: {SCALES[study.task.name]} ({'; '.join(parts)}; all: "
-        f"{everything:,.0f} tests; means over the splits, rows in the first)."
+        f"{len(study.task.test):,} tests; means over the splits, rows in the first)."
     )
 
 
 def equality(studies: Sequence[Study]) -> str:
-    largest = max(
-        abs(x) for s in studies for m in SAME for b in OVERALL for x in paired(s, m, b).differences
-    )
+    every = [paired(study, m, b) for study in studies for m in SAME for b in OVERALL]
+    largest = max(abs(x) for pair in every for x in pair.differences)
     return (
         "Catch-up is the dense optimizer: in float64 their tables differ after an epoch by at most "
         f"{max(s.difference for s in studies):.1e} of the largest element (asserted: 1e-8). In "
@@ -152,34 +151,30 @@ def equality(studies: Sequence[Study]) -> str:
 def told(study: Study, method: str) -> str:
     """In which bands it is clearly better or worse than what it is held against."""
     results = {band: paired(study, method, band) for band in OVERALL}
-    parts = [
-        f"{result.verdict} on {band} ({result.mean:+.4f})"
-        for band, result in results.items()
-        if result.verdict
-    ]
-    unclear = [band for band, result in results.items() if not result.verdict]
+    clear = [band for band in OVERALL if results[band].verdict]
+    unclear = [band for band in OVERALL if band not in clear]
+    parts = [f"{results[b].verdict} on {b} ({results[b].mean:+.4f})" for b in clear]
     if unclear:
-        largest = max((results[band].mean for band in unclear), key=abs)
-        parts.append(f"no clear difference on {', '.join(unclear)} (largest {largest:+.4f})")
+        most = max((results[b] for b in unclear), key=lambda result: abs(result.mean))
+        largest = f"largest {most.mean:+.4f}, clear only beyond {most.bound:.4f}"
+        parts.append(f"no clear difference on {', '.join(unclear)} ({largest})")
     return f"{study.task.name}: {', '.join(parts)}"
 
 
-def counted(studies: Sequence[Study]) -> str:
-    verdicts = [paired(s, m, b).verdict for s in studies for m in LAZY for b in OVERALL]
+def counted(studies: Sequence[Study], bands: Sequence[str]) -> str:
+    verdicts = [paired(s, m, b).verdict for s in studies for m in LAZY for b in bands]
     better, worse = verdicts.count("better"), verdicts.count("worse")
-    return (
-        f"Of {len(verdicts)} comparisons of a lazy method with its dense one, lazy is clearly "
-        f"better in {better}, clearly worse in {worse}; chance alone makes about "
-        f"{len(verdicts) * 0.05:.0f} clear."
-    )
+    return f"of {len(verdicts)} clearly better in {better}, clearly worse in {worse}"
 
 
 def lowest(study: Study) -> str:
-    others = [m for m in study.scored if m not in SAME]
-    means = {m: [statistics.mean(study.losses(m, b)) for b in OVERALL] for m in others}
-    best = [min(means, key=lambda m, i=i: means[m][i]) for i in range(len(OVERALL))]
-    found = zip(OVERALL, best, strict=True)
-    return f"{study.task.name}: " + ", ".join(f"{method} on {band}" for band, method in found)
+    best: dict[str, list[str]] = {}
+    others = [method for method in study.scored if method not in SAME]
+    for band in OVERALL:
+        first = min(others, key=lambda m, b=band: statistics.mean(study.losses(m, b)))
+        best.setdefault(first, []).append(band)
+    parts = [f"{method} on {', '.join(bands)}" for method, bands in best.items()]
+    return f"{study.task.name}: {'; '.join(parts)}"
 
 
 def movement(study: Study) -> str:
@@ -201,46 +196,46 @@ def times(studies: Sequence[Study]) -> str:
             f"Adam takes {over[-1]:.2f} x the time of catch-up"
         )
     plainly = "dense is not expensive" if max(over) < 1.5 else "dense is expensive already"
-    return (
-        f"Time. {'; '.join(parts)}. On tables this small {plainly}; see rules_price.md for large."
-    )
+    return f"Time. {'; '.join(parts)}. On tables this small {plainly}; large ones: rules_price.md."
 
 
 def edges(study: Study) -> str:
     """Whether what was picked lies within what was tried."""
     results = [r for m, found in study.scored.items() if m not in SAME for r in found]
     tried = {
-        "learning rates": (study.task.rates, [r.lr for r in results]),
+        "learning rates": (study.task.rates, [r.lr for r in results if not r.decay]),
         "decays": (study.task.decays, [r.decay for r in results if r.decay]),
         "epochs": (range(1, EPOCHS + 1), [r.epochs for r in results]),
     }
     parts = [
-        f"{name} {span(of) if name == 'epochs' else ', '.join(f'{x:g}' for x in of)} (of "
-        f"{len(found)} picks {found.count(of[0])} the first, {found.count(of[-1])} the last)"
-        for name, (of, found) in tried.items()
+        f"{len(of)} {name}, {span(of)}, of {len(picks)} picks {picks.count(of[0])} the first, "
+        f"{picks.count(of[-1])} the last"
+        for name, (of, picks) in tried.items()
     ]
     return f"{study.task.name}, tried: {'; '.join(parts)}."
 
 
 def report(studies: Sequence[Study], whole: bool) -> None:
-    moved = map(movement, studies)
     notes = [
         "Mean ± standard deviation over the splits, less is better; below it, split by split, the "
         "difference to the dense optimizer, called better or worse where it is clear (t test at "
-        "95 %, corrected for splits that overlap). Random splits 80 / 10 / 10. Learning rate, "
-        "decay (decoupled, of tables only) and epoch are picked on validation; catch-up takes the "
-        "first two from its dense optimizer.",
-        *map(described, studies),
-        equality(studies),
+        "95 %, corrected for splits that overlap).",
+        f"Lazy against dense, by comparisons: on rare rows {counted(studies, ['rare'])}; on all "
+        f"bands and overall {counted(studies, OVERALL)}. Chance alone makes one in 20 clear.",
         *(
             f"{method} against {dense}. {'; '.join(told(study, method) for study in studies)}."
             for method, dense in AGAINST.items()
             if method not in SAME
         ),
-        counted(studies),
-        f"Lowest mean (dense stands for catch-up too). {'; '.join(map(lowest, studies))}.",
-        f"Mean distance of rows from their start, rare / middle / frequent. {'; '.join(moved)}.",
+        f"Lowest mean (dense stands for catch-up too). {'. '.join(map(lowest, studies))}.",
+        equality(studies),
+        "Mean distance of rows from their start, rare / middle / frequent. "
+        f"{'; '.join(map(movement, studies))}.",
         times(studies),
+        "Random splits 80 / 10 / 10. Learning rate, decay (decoupled, of tables only) and epoch "
+        "are picked on validation; catch-up takes the first two from its dense optimizer. With "
+        "decay, two of the learning rates are tried, with every decay.",
+        *map(described, studies),
         *map(edges, studies),
         machine("rowtune", "torch", "numba", "numpy"),
     ]

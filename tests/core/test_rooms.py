@@ -28,7 +28,8 @@ ROOMS = [
     ["table"],
     ["vectors"],
     ["six_items", "learn"],
-    ["torch"],
+    ["torch", "jax", "pytensor", "tensorflow"],
+    ["keras"],
     ["engines"],
     ["report"],
     ["cli"],
@@ -48,7 +49,7 @@ FRAMEWORKS = {
 }
 # What is heavy, and the only rooms that may name it.
 HEAVY = {
-    "numba": {"kernels", "learn"},
+    "numba": {"kernels", "learn", "pytensor"},
     "llvmlite": {"kernels"},
     "pyarrow": {"vectors"},
     "matplotlib": {"report"},

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rowtune.errors import ShapeError
 from rowtune.jax.ids import as_ids, slots_of
 from rowtune.jax.lookup import assemble
 from rowtune.jax.table import RowTable
 from rowtune.jax.touched import RowGrads, touch_slots
+from rowtune.jax.tree import ids_of, tables_of
 
 
 def value_and_grad(
@@ -39,10 +39,7 @@ def value_and_grad(
     """
 
     def value_and_row_grads(tables: Any, ids: Any, *args: Any) -> tuple[Any, Any]:
-        each, structure = jax.tree.flatten(tables, is_leaf=is_table)
-        wrong = [type(leaf).__name__ for leaf in each if not is_table(leaf)]
-        if wrong:
-            raise ShapeError(f"a table is a {wrong[0]}; expected what rowtune.jax.split returns")
+        each, structure = tables_of(tables)
         batches = [
             _Batch(table, part)
             for table, part in zip(each, structure.flatten_up_to(ids), strict=True)
@@ -69,16 +66,12 @@ def value_and_grad(
     return value_and_row_grads
 
 
-def is_table(leaf: Any) -> bool:
-    return isinstance(leaf, RowTable)
-
-
 class _Batch:
     """All ids of one table in a step: the rows that they touch, and how to build theirs of them."""
 
     def __init__(self, table: RowTable, ids: Any) -> None:
         self.table = table
-        leaves, self.structure = jax.tree.flatten(ids, is_leaf=lambda x: isinstance(x, list))
+        leaves, self.structure = ids_of(ids)
         self.ids = [as_ids(leaf, table.num_rows) for leaf in leaves]
         found = [slots_of(table, leaf) for leaf in self.ids]
         flat = [slots.reshape(-1) for slots, _, _ in found]

@@ -26,6 +26,8 @@ def as_ids(ids: Any, num_rows: int) -> Array:
     IdError
         Not integers; or, where the values are known, negative or not below ``num_rows``.
     """
+    if isinstance(ids, list | tuple) and any(isinstance(x, jax.core.Tracer) for x in ids):
+        ids = jnp.asarray(ids)  # a list that was an argument of a jitted function
     if isinstance(ids, jax.core.Tracer):
         if not jnp.issubdtype(ids.dtype, jnp.integer):
             raise IdError(f"ids have dtype {ids.dtype}; expected integers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,9 +26,13 @@ def lookup(table: RowTable, ids: Any) -> Array:
         An id that is negative, out of range, or not an integer. Inside `jit` nobody can see
         that: the row is NaN there, no other row is read or moved for it, and `checked` raises.
     """
-    ids = as_ids(ids, table.num_rows)
-    slots, safe, valid = slots_of(table, ids)
-    return assemble(table, table.block, slots, safe, valid)
+    rows: Array = _lookup(table, as_ids(ids, table.num_rows))
+    return rows
+
+
+@partial(jax.jit, inline=True)
+def _lookup(table: RowTable, ids: Array) -> Array:
+    return assemble(table, table.block, *slots_of(table, ids))
 
 
 def assemble(table: RowTable, rows: Array, slots: Array, ids: Array, valid: Array) -> Array:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from rowtune.jax.gradient import is_table
+from rowtune.jax.sharding import like_rows_of
 from rowtune.jax.table import RowTable
 from rowtune.jax.touched import RowGrads
+from rowtune.jax.tree import is_table, tables_of
 
 
 class RowOptimizer(NamedTuple):
@@ -35,17 +36,26 @@ def of_one_table(
 ) -> RowOptimizer:
     """An optimizer of any pytree of tables, from one of a single table."""
 
+    def init_one(table: RowTable) -> Any:
+        if isinstance(table.block, jax.core.Tracer):
+            return init(table)
+        shardings = like_rows_of(table.block, jax.eval_shape(init, table))
+        return jax.jit(init, out_shardings=shardings)(table)
+
     def init_each(tables: Any) -> Any:
-        return jax.tree.map(init, tables, is_leaf=is_table)
+        return jax.tree.map(init_one, tables, is_leaf=is_table)
 
     def update_each(grads: Any, state: Any, tables: Any) -> tuple[Any, Any]:
-        each, structure = jax.tree.flatten(tables, is_leaf=is_table)
+        each, structure = tables_of(tables)
         moved = [
             update(*parts)
             for parts in zip(
                 structure.flatten_up_to(grads), structure.flatten_up_to(state), each, strict=True
             )
         ]
-        return tuple(structure.unflatten(list(part)) for part in zip(*moved, strict=True))  # type: ignore[return-value]
+        return (
+            structure.unflatten([table for table, _ in moved]),
+            structure.unflatten([new for _, new in moved]),
+        )
 
     return RowOptimizer(init_each, update_each)

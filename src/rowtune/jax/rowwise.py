@@ -51,16 +51,17 @@ def rowwise(tx: Transformation) -> RowOptimizer:
     RuleError
         The transformation mixes rows: tried on a small matrix, whole and row by row.
     """
-    if not callable(getattr(tx, "init", None)) or not callable(getattr(tx, "update", None)):
+    two_functions = callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))
+    if not two_functions or isinstance(tx, RowOptimizer):
         raise RuleError(
-            f"rowwise was given {tx!r}; expected an optax transformation, as optax.adam(1e-3) "
-            "(rowtune's own rules are rule(...))"
+            f"rowwise was given a {type(tx).__name__}; expected an optax transformation, as "
+            "optax.adam(1e-3) (what rule(...) makes is an optimizer of rows already)"
         )
     rows = _RowByRow(tx)
     check_keeps_rows_apart(tx, rows.init, rows.update)
 
     def init(table: RowTable) -> Any:
-        return jax.jit(rows.init)(table.block.astype(state_dtype(table.block)))
+        return rows.init(table.block.astype(state_dtype(table.block)))
 
     def update(grads: RowGrads, state: Any, table: RowTable) -> tuple[RowTable, Any]:
         check_finite(grads.values)

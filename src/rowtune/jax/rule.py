@@ -29,7 +29,7 @@ class RuleState(NamedTuple):
 
     Attributes
     ----------
-    count : int32 scalar
+    table_steps : int32 scalar
         Steps of the table, which schedules follow.
     steps : int32 array (k,)
         Steps of each row.
@@ -37,7 +37,7 @@ class RuleState(NamedTuple):
         In the block's dtype, but at least float32.
     """
 
-    count: Array
+    table_steps: Array
     steps: Array
     arrays: dict[str, Array]
 
@@ -73,14 +73,12 @@ def rule(name: str | Rule, lr: float | Schedule | None = None, **hyper: Any) -> 
         block, dtype = table.block, verbs.state_dtype(table.block)
         tuned = running(dtype.name).tuned
         first = chosen.first_values(tuned.hyper)
-        # Zeros like a part of the block lie on the same devices as the block.
+        count = block.shape[0]
         arrays = {
-            state: jnp.full_like(block[:, :width], first[state], dtype=dtype)
+            state: jnp.full((count, width), first[state], dtype)
             for state, width in chosen.state_widths(block.shape[1]).items()
         }
-        return RuleState(
-            jnp.zeros((), jnp.int32), jnp.zeros_like(block[:, 0], dtype=jnp.int32), arrays
-        )
+        return RuleState(jnp.zeros((), jnp.int32), jnp.zeros(count, jnp.int32), arrays)
 
     def update(grads: RowGrads, state: RuleState, table: RowTable) -> tuple[RowTable, RuleState]:
         return running(verbs.state_dtype(table.block).name).update(grads, state, table)
@@ -102,20 +100,21 @@ class _Running:
     ) -> tuple[RowTable, RuleState]:
         check_finite(grads.values)
         if table.block.shape[0] == 0:
-            return table, state._replace(count=state.count + 1)
+            return table, state._replace(table_steps=state.table_steps + 1)
+        names = self.tuned.rule.state  # in the rule's order: JAX sorts a dict by its keys
         trained = step(
             verbs,
             self._rule,
-            Trained(table.block, tuple(state.arrays.values()), state.steps),
+            Trained(table.block, tuple(state.arrays[name] for name in names), state.steps),
             grads.slots,
             grads.values.astype(self.tuned.dtype),
-            lambda t, _: self._numbers(t, state.count),
+            lambda t, _: self._numbers(t, state.table_steps),
         )
-        arrays = dict(zip(state.arrays, trained.state, strict=True))
-        new = RuleState(state.count + 1, trained.steps, arrays)
+        arrays = dict(zip(names, trained.state, strict=True))
+        new = RuleState(state.table_steps + 1, trained.steps, arrays)
         return table.replace(block=trained.block), new
 
-    def _numbers(self, t: Array, count: Array) -> list[Any]:
+    def _numbers(self, t: Array, table_steps: Array) -> list[Any]:
         """The decay's number and the rule's, in order; constants are NumPy scalars in the state's
         dtype, which promote nothing.
         """
@@ -124,7 +123,7 @@ class _Running:
         names = [name for name in rule.number_names if name not in rule.clock_names]
         by_name: dict[str, Any] = dict(zip(names, others, strict=True))
         if self._schedule is not None:
-            lr = jnp.asarray(self._schedule(count), self.tuned.dtype)
+            lr = jnp.asarray(self._schedule(table_steps), self.tuned.dtype)
             by_name["lr"] = lr
             if self.tuned.decay == "decoupled":
                 decay = 1 - lr * self.tuned.dtype.type(hyper["weight_decay"])
@@ -134,6 +133,4 @@ class _Running:
 
 def _check_takes_schedule(rule: Rule) -> None:
     if "lr" not in rule.number_names:
-        raise RuleError(
-            f"rule {rule.name!r} does not take lr as a number of its own: give a number, no schedule"
-        )
+        raise RuleError(f"rule {rule.name!r} does not take lr as a number of its own: no schedule")

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rowtune.jax.gradient import is_table
 from rowtune.jax.table import RowTable
+from rowtune.jax.tree import is_table
 
 
 def shard(tree: Any, mesh: Mesh, axis: str) -> Any:
@@ -32,7 +32,7 @@ def shard(tree: Any, mesh: Mesh, axis: str) -> Any:
     by_row = NamedSharding(auto, PartitionSpec(axis))
     parts = mesh.shape[axis]
 
-    def spread(array: Array | None, fill: int = 0) -> Array | None:
+    def spread(array: Any, fill: int = 0) -> Any:
         if array is None or array.ndim == 0:
             return array if array is None else jax.device_put(array, everywhere)
         padding = [(0, -array.shape[0] % parts)] + [(0, 0)] * (array.ndim - 1)
@@ -52,3 +52,16 @@ def shard(tree: Any, mesh: Mesh, axis: str) -> Any:
         )
 
     return jax.tree.map(on_leaf, tree, is_leaf=is_table)
+
+
+def like_rows_of(block: Array, shapes: Any) -> Any:
+    """Where arrays of these shapes belong: beside the rows of ``block``, scalars everywhere.
+
+    None where the block is on one device, or XLA's own choice is as good.
+    """
+    placed = block.sharding
+    if not isinstance(placed, NamedSharding):
+        return None
+    by_row = NamedSharding(placed.mesh, PartitionSpec(*placed.spec[:1]))
+    everywhere = NamedSharding(placed.mesh, PartitionSpec())
+    return jax.tree.map(lambda shape: by_row if shape.ndim else everywhere, shapes)

@@ -88,7 +88,7 @@ def split(
         Not two-dimensional, not floats, or float64 while JAX works without them.
     """
     weights = _as_weights(matrix)
-    rows = Rows(weights.shape[0], np.asarray(train) if isinstance(train, Array) else train, columns)
+    rows = Rows(weights.shape[0], _on_host(train), _on_host(columns))
     chosen = rows.chosen_columns(weights.shape[1])
     block = weights if rows.trains_all else weights[jnp.asarray(rows.ids, jnp.int32)]
     block = block if chosen is None else block[:, jnp.asarray(chosen, jnp.int32)]
@@ -143,6 +143,10 @@ def widened(rows: Array, base_rows: Array, columns: Array | None) -> Array:
     return jnp.where(place >= 0, rows[..., jnp.maximum(place, 0)], base_rows)
 
 
+def _on_host(choice: Any) -> Any:
+    return np.asarray(choice) if isinstance(choice, Array) else choice
+
+
 def _slot_map(rows: Rows) -> Array:
     slot_map = np.full(rows.num_rows, -1, np.int32)
     slot_map[rows.ids] = np.arange(len(rows), dtype=np.int32)
@@ -160,7 +164,7 @@ def _as_weights(matrix: ArrayLike) -> Array:
     return jnp.asarray(given)
 
 
-def _float_dtype(dtype: DTypeLike) -> Any:
+def _float_dtype(dtype: Any) -> Any:
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ShapeError(f"dtype {jnp.dtype(dtype)} is not a float; write .astype(numpy.float32)")
     if jnp.dtype(dtype) == jnp.float64 and not jax.config.read("jax_enable_x64"):

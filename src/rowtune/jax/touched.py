@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -55,9 +57,11 @@ def touch(table: RowTable, ids: Any) -> Touched:
     """
     ids = as_ids(ids, table.num_rows)
     slots, _, _ = slots_of(table, ids)
-    return touch_slots(table, slots)
+    touched: Touched = touch_slots(table, slots)
+    return touched
 
 
+@partial(jax.jit, inline=True)
 def touch_slots(table: RowTable, slots: Array) -> Touched:
     """The same from the slots of ids, k for those that have none."""
     count = table.block.shape[0]
@@ -72,7 +76,7 @@ def touch_slots(table: RowTable, slots: Array) -> Touched:
     place = jnp.where(ordered < count, group, size)
     unique = count + jnp.arange(size, dtype=jnp.int32)
     unique = unique.at[place].set(ordered, mode="drop", indices_are_sorted=True)
-    positions = jnp.searchsorted(unique, flat, method="scan_unrolled").astype(jnp.int32)
+    positions = jnp.searchsorted(unique, flat, method="scan").astype(jnp.int32)
     positions = jnp.where(flat < count, positions, size)
     rows = take(table.block, unique).astype(state_dtype(table.block))
     return Touched(unique, rows, positions.reshape(slots.shape))

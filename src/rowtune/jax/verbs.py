@@ -40,4 +40,4 @@ def cast_like(array: Array, like: Array) -> Array:
 
 def state_dtype(block: Array) -> Any:
     """The dtype of a rule's state: the block's, but at least float32."""
-    return jnp.promote_types(block.dtype, jnp.float32)
+    return block.dtype if block.dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
