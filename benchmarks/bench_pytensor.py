@@ -136,8 +136,8 @@ def main() -> None:
         reached = "reached" if ratio >= WANTED[n] else "not reached"
         growth = medians["ours", large, n] / medians["ours", small, n]
         said.append(
-            f"{n:,} ids: {ratio:,.0f} x on {small:,} rows (at least {WANTED[n]} wanted: {reached}); "
-            f"ours on {large // small} times the rows: {growth:.2f} x its time."
+            f"{n:,} ids: {ratio:,.0f} x on {small:,} rows (at least {WANTED[n]} wanted: "
+            f"{reached}); ours on {large // small} times the rows: {growth:.2f} x its time."
         )
     publish(
         "pytensor",

@@ -10,6 +10,8 @@ from rowtune.six_items import Problem, Progress, Run
 _SIX_ITEMS = {
     "numpy": ("rowtune.six_items", "run_numpy"),
     "torch": ("rowtune.torch.six_items", "run"),
+    "jax": ("rowtune.jax.six_items", "run"),
+    "pytensor": ("rowtune.pytensor.six_items", "run"),
 }
 
 

@@ -18,13 +18,17 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+def table_code():
+    """The first; those of other engines are run beside the tests of these."""
+    return blocks("python")[0]
+
+
 @pytest.mark.glove
-@pytest.mark.parametrize("code", blocks("python"))
-def test_its_python_runs(code, tmp_path, monkeypatch):
+def test_its_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROWTUNE_CACHE_DIR", str(tmp_path / "cache"))
     names = {}
-    exec(code, names)
+    exec(table_code(), names)
     table = names["table"]
     assert (table.steps == 100).all()
     frozen = np.setdiff1d(np.arange(400_000), names["chosen"])
@@ -34,8 +38,14 @@ def test_its_python_runs(code, tmp_path, monkeypatch):
 
 
 def test_its_python_is_ten_lines():
-    (code,) = blocks("python")
-    assert len([line for line in code.splitlines() if line and "import" not in line]) <= 10
+    assert len([line for line in table_code().splitlines() if line and "import" not in line]) <= 10
+
+
+def test_the_code_of_other_engines_is_run_by_their_tests():
+    for code in blocks("python")[1:]:
+        (engine,) = re.findall(r"import rowtune\.(\w+) as", code)
+        tests = [path.read_text() for path in (ROOT / "tests" / engine).glob("test_*.py")]
+        assert any('engine_code("' + engine + '")' in text for text in tests), engine
 
 
 def test_its_commands_exist():

@@ -101,7 +101,7 @@ train = [7, 0, 3, 8]
 weights = np.random.default_rng(0).standard_normal((9, 5)).astype(dtype)
 ids, grads = pt.lvector("ids"), pt.matrix("grads", dtype=dtype.name)
 tables, references, cost, updates = [], [], 0, {}
-for i, name in enumerate(rules.names()):
+for i, name in enumerate(rules.names()[:: 1 if wide else 4]):  # wide: all of them
     rule = rules.get(name)
     hyper = {"lr_decay": 0.1} if "lr_decay" in rule.defaults else {}
     hyper = rule.hyper(lr=0.03, weight_decay=0.1, decoupled=bool(i % 2), **hyper)
@@ -145,7 +145,7 @@ print("done", pytensor.config.floatX)
 
 
 @pytest.mark.parametrize("floatx", ["float64", "float32"])
-def test_in_jax_mode_every_rule_agrees(floatx, monkeypatch):
+def test_in_jax_mode_rules_agree(floatx, monkeypatch):
     """In a process of its own, since PyTensor's JAX mode sets JAX's global switch for 64 bits."""
     pytest.importorskip("jax", reason="PyTensor's JAX mode needs JAX")
     flags = pytensor.config.base_compiledir

@@ -1,4 +1,4 @@
-"""What `updates` makes of a cost: the trap of a second lookup, several lookups, schedules, checks."""
+"""What `updates` makes of a cost: the trap of a second lookup, several lookups, schedules."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_the_range_of_a_symbolic_number_is_checked_when_it_comes(stepper):
         with pytest.raises(RuleError, match="lr has come to be outside its range"):
             step([0], grads, wrong, 0.9)
     for wrong in (1.0, -0.5):
-        with pytest.raises(RuleError, match="beta1 .*below 1"):
+        with pytest.raises(RuleError, match=r"beta1 .*below 1"):
             step([0], grads, 0.1, wrong)
     assert table.weights.tobytes() == before
     step([0], grads, 0.0, 0.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from readme import engine_code
 
 import rowtune
 import rowtune.torch as rt
@@ -41,3 +42,10 @@ def test_every_name_that_it_shows_is_there():
         found = rt
         for part in name.split("."):
             found = getattr(found, part)
+
+
+def test_the_code_of_the_readme_runs():
+    names = {}
+    exec(engine_code("torch"), names)
+    steps = names["optimizer"].row_state(names["embedding"].block)["step"]
+    assert steps.tolist() == [1, 0, 0]

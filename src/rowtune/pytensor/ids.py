@@ -40,7 +40,8 @@ class SlotMap:
         self._name = name
         self._map = self._sorted = None
         if rows.slot_map is not None:
-            self._map = shared(rows.slot_map, name=f"{name}.slots", borrow=True)
+            shape = rows.slot_map.shape
+            self._map = shared(rows.slot_map, name=f"{name}.slots", borrow=True, shape=shape)
         elif not rows.trains_all and len(rows):
             self._sorted = shared(rows.ids, name=f"{name}.ids", borrow=True)
 

@@ -59,7 +59,7 @@ class LookupTable:
         self.block = self.share("block", values)
         self.base: SharedVariable | None = None
         if not self.rows.trains_all or self.columns is not None:
-            self.base = shared(kept, name=f"{name}.base", borrow=True, shape=(None, given.shape[1]))
+            self.base = self.share("base", kept)
         self.steps = self.share("steps", np.zeros(len(values), np.int32))
         self.state: dict[str, SharedVariable] = {}
         self.rule: tuple[Any, ...] | None = None  # what the state belongs to
@@ -67,8 +67,8 @@ class LookupTable:
 
     def share(self, what: str, values: NDArray[Any]) -> SharedVariable:
         """A shared variable of one row for each slot, that holds ``values`` itself."""
-        widths = values.shape[1:]  # known while compiling: a width of 1 broadcasts
-        return shared(values, name=f"{self.name}.{what}", borrow=True, shape=(None, *widths))
+        # Its shape is part of its type: set_value refuses another, which slots might point beyond.
+        return shared(values, name=f"{self.name}.{what}", borrow=True, shape=values.shape)
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from rowtune.bounds import check_bound
 from rowtune.tensorflow.slices import sum_duplicates
+from rowtune.tensorflow.tracing import as_written
 
 
+@as_written
 def clip_row_norms(slices: Any, max_norm: float) -> Any:
     """Scale the gradient of each row to ``max_norm`` where it is longer.
 

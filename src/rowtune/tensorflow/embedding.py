@@ -11,7 +11,7 @@ from rowtune.rows import Choice, Rows
 from rowtune.tensorflow.identity import Identity
 from rowtune.tensorflow.lookup import lookup
 from rowtune.tensorflow.places import Places
-from rowtune.tensorflow.tracing import on_host
+from rowtune.tensorflow.tracing import as_written, on_host
 
 _FLOATS = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
 
@@ -71,6 +71,7 @@ class Embedding(tf.Module):  # type: ignore[misc]
         self._places = places
         self._identity = Identity(places, self.base)
 
+    @as_written
     def __call__(self, ids: Any) -> Any:
         """The rows of ``ids``, integers of any shape, as ids.shape + (D,).
 
@@ -96,6 +97,7 @@ class Embedding(tf.Module):  # type: ignore[misc]
         """(N, D)."""
         return self.rows.num_rows, self._places.width
 
+    @as_written
     def merge(self) -> Any:
         """The whole matrix (N, D) as a new tensor, in the base's dtype: the trained rows in their
         places, the others as the bits that they were.

@@ -11,6 +11,7 @@ from rowtune.rules import Rule, get
 from rowtune.tensorflow.numbers import numbers_of
 from rowtune.tensorflow.state import RowState, block_of
 from rowtune.tensorflow.update import apply_rows
+from rowtune.tensorflow.tracing import as_written
 
 
 class RowOptimizer(tf.Module):  # type: ignore[misc]
@@ -60,6 +61,7 @@ class RowOptimizer(tf.Module):  # type: ignore[misc]
         """The rule's name."""
         return self._plan.rule.name
 
+    @as_written
     def build(self, variables: Iterable[Any]) -> None:
         """Make the state of variables (or embeddings) now, in this order."""
         for variable in variables:
@@ -76,6 +78,7 @@ class RowOptimizer(tf.Module):  # type: ignore[misc]
         self.states.append(state)
         return state
 
+    @as_written
     def apply(self, gradient: Any, variable: Any) -> None:
         """One step on the rows of ``variable`` that ``gradient`` touches: see `apply_rows`.
 
@@ -94,6 +97,7 @@ class RowOptimizer(tf.Module):  # type: ignore[misc]
             plan.rule, variable, gradient, state, check_finite=plan.check_finite, **plan.hyper
         )
 
+    @as_written
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
         """`apply` for each pair of a gradient and its variable."""
         for gradient, variable in grads_and_vars:

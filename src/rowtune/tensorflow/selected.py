@@ -11,9 +11,10 @@ from rowtune.errors import IdError, ShapeError
 from rowtune.rows import Rows, as_ids
 from rowtune.tensorflow.places import search
 from rowtune.tensorflow.slices import leave_out
-from rowtune.tensorflow.tracing import on_host, under_xla
+from rowtune.tensorflow.tracing import as_written, on_host, under_xla
 
 
+@as_written
 def stop_rows(gathered: Any, ids: Any, rows: Any) -> Any:
     """``gathered`` as it is, with a gradient only where ``ids`` are among ``rows``.
 
@@ -34,6 +35,7 @@ def stop_rows(gathered: Any, ids: Any, rows: Any) -> Any:
     return tf.where(chosen, gathered, tf.stop_gradient(gathered))
 
 
+@as_written
 def keep_rows(slices: Any, rows: Any) -> Any:
     """The slices whose indices are among ``rows``; the others are gone, not zero.
 

@@ -14,11 +14,12 @@ import tensorflow as tf
 
 from rowtune import rows
 from rowtune.errors import ShapeError
-from rowtune.tensorflow.tracing import assert_before, is_known, on_host, under_xla
+from rowtune.tensorflow.tracing import as_written, assert_before, is_known, on_host, under_xla
 
 NOWHERE = (1 << 31) - 1  # no row in any table: slots are int32
 
 
+@as_written
 def sum_duplicates(slices: Any) -> Any:
     """``slices`` with each row once, and the sum of its slices.
 

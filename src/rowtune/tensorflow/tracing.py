@@ -15,6 +15,15 @@ import tensorflow as tf
 # TensorFlow has no public name for this question.
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
+from rowtune.errors import RowtuneError
+
+# Else TensorFlow turns an error that leaves a function while it is traced into a kind of its own.
+RowtuneError.ag_pass_through = True  # type: ignore[attr-defined]
+
+# Of what the public functions are marked with: there is nothing in them for AutoGraph to convert,
+# and tracing is faster without it.
+as_written = tf.autograph.experimental.do_not_convert
+
 
 def is_known(tensor: Any) -> bool:
     """Whether the values of a tensor can be read now."""

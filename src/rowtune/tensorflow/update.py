@@ -15,11 +15,12 @@ from rowtune.tensorflow import verbs
 from rowtune.tensorflow.numbers import numbers_of
 from rowtune.tensorflow.slices import leave_out, touched_rows
 from rowtune.tensorflow.state import RowState, block_of
-from rowtune.tensorflow.tracing import assert_before, is_known, on_host, under_xla
+from rowtune.tensorflow.tracing import as_written, assert_before, is_known, on_host, under_xla
 
 _NOT_FINITE = "or its sum over duplicates, holds NaN or infinity; nothing was changed"
 
 
+@as_written
 def apply_rows(
     rule: str | Rule,
     variable: Any,

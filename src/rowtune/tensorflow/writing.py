@@ -14,11 +14,12 @@ from rowtune.tensorflow.embedding import Embedding
 from rowtune.tensorflow.ids import in_range
 from rowtune.tensorflow.places import slots_of
 from rowtune.tensorflow.state import block_of
-from rowtune.tensorflow.tracing import assert_before, on_host, under_xla
+from rowtune.tensorflow.tracing import as_written, assert_before, on_host, under_xla
 
 _SET = "scatter_update"
 
 
+@as_written
 def scatter_set(
     table: Any, ids: Any, values: Any, rows: Choice | Rows = "all", *, check_finite: bool = True
 ) -> None:
@@ -48,6 +49,7 @@ def scatter_set(
     _write(_SET, table, ids, values, rows, check_finite)
 
 
+@as_written
 def scatter_add(
     table: Any, ids: Any, values: Any, rows: Choice | Rows = "all", *, check_finite: bool = True
 ) -> None:
@@ -55,6 +57,7 @@ def scatter_add(
     _write("scatter_add", table, ids, values, rows, check_finite)
 
 
+@as_written
 def scatter_sub(
     table: Any, ids: Any, values: Any, rows: Choice | Rows = "all", *, check_finite: bool = True
 ) -> None:
