@@ -130,7 +130,7 @@ def main() -> None:
     for n in BATCHES:
         for size in SIZES:
             slow, fast = medians["dense", size, n], medians["ours", size, n]
-            both = (spread(seconds[what, size, n]) for what in ("dense", "ours"))
+            both = (spread(seconds[x, size, n], digits=d) for x, d in (("dense", 1), ("ours", 3)))
             rows.append([f"{size:,}", f"{n:,}", *both, f"{slow / fast:,.0f} x"])
         ratio = medians["dense", small, n] / medians["ours", small, n]
         reached = "reached" if ratio >= WANTED[n] else "not reached"

@@ -76,7 +76,7 @@ class Block:
         debts.record()
         try:
             self._move(debts.now, slots, grads, check_finite)
-        except NonFiniteError:
+        except (NonFiniteError, MemoryError):
             debts.take_back()
             raise
 

@@ -6,6 +6,7 @@ All of them are norms over the columns that train, and touch no other row than t
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 from rowtune.errors import RuleError
@@ -57,6 +58,7 @@ class Bounds:
 
 def check_bound(name: str, value: Any) -> None:
     """Raise `RuleError` unless ``value`` is None or a positive number."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    kind: Any = type(value)
+    good = issubclass(kind, Real) and kind is not bool and float(value) > 0
     if value is not None and not good:
         raise RuleError(f"{name}={value!r}; expected a positive number, or None for no bound")

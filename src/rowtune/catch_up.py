@@ -6,18 +6,15 @@ that bias corrections count the optimizer's steps, as the dense optimizer's do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rowtune import ledger as ledgers
-from rowtune import numpy_engine, numpy_verbs
 from rowtune.kernels import absence, update
 from rowtune.kernels.grouping import group_unique
-from rowtune.rules import bind
-from rowtune.rules.absent import absent_step_of, doubt_names, limit_of, pay_names
+from rowtune.rules.absent import Absent, absent_step_of, check_catch_up, limit_of, pay_names
 from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained
 
@@ -36,8 +33,12 @@ class Debts:
 
     def __init__(self, tuned: Tuned, now: int = 0) -> None:
         self._tuned = tuned
-        self._absent = absent_step_of(tuned.rule)
-        self._ledger = ledgers.Ledger(tuned, self._absent, now)
+        check_catch_up(tuned.rule, tuned.hyper)
+        self._ledger = ledgers.Ledger(tuned, now)
+
+    @property
+    def _absent(self) -> Absent:
+        return absent_step_of(self._tuned.rule)
 
     @property
     def now(self) -> int:
@@ -60,7 +61,7 @@ class Debts:
     def begin_anew(self, now: int | None = None) -> None:
         """Forget the steps taken: no row owes anything, and the next step is ``now`` + 1."""
         at = self.now if now is None else now
-        self._ledger = ledgers.Ledger(self._tuned, self._absent, at)
+        self._ledger = ledgers.Ledger(self._tuned, at)
 
     def pay(self, trained: Trained, slots: NDArray[np.int32] | None) -> bool:
         """Bring the rows ``slots`` (unique) up to date, in place; all of them where None, and where
@@ -77,6 +78,9 @@ class Debts:
         return len(owing) > 0
 
     def _pay(self, trained: Trained, slots: NDArray[np.int32]) -> None:
+        if not update.can_compile(trained.block):
+            self._pay_copies(trained, slots)
+            return
         if trained.lr_scale is not None:
             own = trained.lr_scale[slots] != 1
             if own.any():
@@ -101,12 +105,10 @@ class Debts:
     def _pay_at_one_rate(self, trained: Trained, slots: NDArray[np.int32]) -> None:
         if self._tuned.decay == "coupled" and not self._absent.linear:
             self._step_through(trained, slots)
-        elif update.can_compile(trained.block):
-            self._pay_compiled(trained, slots)
         else:
-            self._pay_plain(trained, slots)
+            self._pay_compiled(trained, slots)
 
-    # --- the three ways ------------------------------------------------------------------------
+    # --- the ways ------------------------------------------------------------------------
 
     def _pay_compiled(self, trained: Trained, slots: NDArray[np.int32]) -> None:
         ledger, tuned = self._ledger, self._tuned
@@ -127,63 +129,36 @@ class Debts:
         longest = min(longest, 2 * ledgers.MOST_STEPS)
         return np.array([*(hyper[n] for n in names), limit, longest], dtype=self._tuned.dtype)
 
-    def _pay_plain(self, trained: Trained, slots: NDArray[np.int32]) -> None:
-        """The same by NumPy, where numba has no such dtype: rows with doubts are stepped whole."""
-        dtype, rule = self._tuned.dtype, self._tuned.rule
-        rows = [array[slots].astype(dtype) for array in (trained.block, *trained.state)]
-        doubtful = self._doubtful(rows[1:])
-        if doubtful.any():
-            _, longest = self._limit()
-            self._step_through(trained, slots[doubtful], longest)
-            slots = slots[trained.steps[slots] < self.now]
-            if not len(slots):
-                return
-            rows = [array[slots].astype(dtype) for array in (trained.block, *trained.state)]
-        since, ledger = trained.steps[slots], self._ledger
-        product = absence.products(ledger.nodes, since, ledger.first, ledger.now).astype(dtype)
-        given: dict[str, Any] = {n: dtype.type(x) for n, x in self._tuned.hyper.items()}
-        for place, name in enumerate(self._absent.names):
-            given[name] = product[:, place // 4, place % 4, None]
-        pay: Callable[..., Any] = bind(self._absent.pay, numpy_verbs.OPERATIONS)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            paid = pay(*rows, *(given[name] for name in pay_names(rule, self._absent)))
-        paid = paid if isinstance(paid, tuple) else (paid,)
-        for array, new in zip((trained.block, *trained.state), paid, strict=True):
+    def _pay_copies(self, trained: Trained, slots: NDArray[np.int32]) -> None:
+        """Rows of half precision, for which there is no kernel: brought up to date as copies."""
+        scale = None if trained.lr_scale is None else trained.lr_scale[slots]
+        copies = Trained(
+            trained.block[slots].astype(self._tuned.dtype),
+            tuple(array[slots] for array in trained.state),
+            trained.steps[slots],
+            scale,
+        )
+        self._pay(copies, np.arange(len(slots), dtype=np.int32))
+        moves = slice(None) if scale is None else scale != 0  # the others keep their bits
+        with np.errstate(over="ignore", invalid="ignore"):
+            trained.block[slots[moves]] = copies.block[moves]
+        for array, new in zip(trained.state, copies.state, strict=True):
             array[slots] = new
-        trained.steps[slots] = self.now
+        trained.steps[slots] = copies.steps
 
-    def _doubtful(self, state: list[NDArray[Any]]) -> NDArray[np.bool_]:
-        absent = self._absent
-        if absent.doubt is None:
-            return np.zeros(len(state[0]) if state else 0, np.bool_)
-        dtype = self._tuned.dtype
-        given = {n: dtype.type(x) for n, x in self._tuned.hyper.items()}
-        given["limit"] = dtype.type(self._limit()[0])
-        doubt = bind(absent.doubt, numpy_verbs.OPERATIONS)
-        found = doubt(*state, *(given[n] for n in doubt_names(self._tuned.rule, absent)))
-        doubtful: NDArray[np.bool_] = found.any(axis=1)
-        return doubtful
-
-    def _step_through(
-        self, trained: Trained, slots: NDArray[np.int32], most: int | None = None
-    ) -> None:
-        """Every missed step (of each row ``most`` of them) with a gradient of zero."""
-        since = trained.steps[slots].astype(np.int64)
-        until = np.minimum(since + (most or 1 << 40), self.now)
+    def _step_through(self, trained: Trained, slots: NDArray[np.int32]) -> None:
+        """Every missed step, with a gradient of zero."""
+        since = trained.steps[slots]
         zeros = np.zeros((len(slots), trained.block.shape[1]), self._tuned.dtype)
         for t in range(int(since.min()) + 1, self.now + 1):
-            here = slots[(since < t) & (t <= until)]
-            if len(here):
-                self._step(trained, here, zeros[: len(here)], t)
+            here = slots[since < t]
+            self._step(trained, here, zeros[: len(here)], t)
 
     def _step(
         self, trained: Trained, slots: NDArray[np.int32], zeros: NDArray[Any], t: int
     ) -> None:
         tuned, numbers = self._tuned, self._ledger.history[t - self._ledger.first - 1]
-        if update.can_compile(trained.block):
-            update.move_groups(
-                tuned.rule, tuned.decay, trained, group_unique(slots), zeros, tuned.clock_table(t),
-                numbers,
-            )  # fmt: skip
-        else:
-            numpy_engine.update_with(tuned, numbers, trained, slots, zeros)
+        update.move_groups(
+            tuned.rule, tuned.decay, trained, group_unique(slots), zeros, tuned.clock_table(t),
+            numbers,
+        )  # fmt: skip

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rowtune.rules.absent import Absent
-from rowtune.rules.decay import kind_of_decay
+from rowtune.rules.absent import absent_step_of, course_at
 from rowtune.rules.tuned import Tuned
 
 MOST_STEPS = 1 << 16  # then every row is brought up to date, and the ledger begins anew
@@ -32,10 +31,9 @@ class Ledger:
         The decay's number and the rule's constants at each step, in the state's dtype.
     """
 
-    def __init__(self, tuned: Tuned, absent: Absent, first: int = 0) -> None:
+    def __init__(self, tuned: Tuned, first: int = 0) -> None:
         self.first = self.now = first
-        self._absent = absent
-        matrices = len(absent.names) // 4
+        matrices = len(absent_step_of(tuned.rule).names) // 4
         self.nodes = np.zeros((2 * _FIRST_CAPACITY, matrices, 4))
         self.history = np.zeros((_FIRST_CAPACITY, len(tuned.constants)), tuned.dtype)
 
@@ -55,19 +53,16 @@ class Ledger:
             pair = level_start(capacity, level) + place - 1
             earlier, later = self.nodes[pair : pair + 2].reshape(2, -1, 2, 2)
             level, place = level + 1, place >> 1
-            self.nodes[level_start(capacity, level) + place] = (later @ earlier).reshape(-1, 4)
+            with np.errstate(over="ignore", invalid="ignore"):  # terms that nobody will read
+                product = later @ earlier
+            self.nodes[level_start(capacity, level) + place] = product.reshape(-1, 4)
 
     def take_back(self) -> None:
         """The last step was not taken after all."""
         self.now -= 1
 
     def _matrices(self, tuned: Tuned) -> Any:
-        hyper = {name: float(value) for name, value in tuned.hyper.items()}
-        kind = kind_of_decay(tuned.hyper)
-        hyper["shrink"] = 1.0 - hyper["lr"] * hyper["weight_decay"] * (kind == "decoupled")
-        hyper["penalty"] = hyper["weight_decay"] * (kind == "coupled")
-        given = {name: hyper[name] for name in self._absent.course_takes}
-        return self._absent.course(float(self.now + 1), **given)
+        return course_at(tuned.rule, tuned.hyper, float(self.now + 1))
 
     def _double(self) -> None:
         old, capacity = self.nodes, len(self.history)

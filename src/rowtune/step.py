@@ -66,14 +66,16 @@ def step(
     t = verbs.take(trained.steps, unique) + 1
     scale = None if trained.lr_scale is None else verbs.take(trained.lr_scale, unique)[:, None]
     decay, *numbers = numbers_at(t, scale)
-    rows = verbs.cast_like(verbs.take(trained.block, unique), sums)
+    own = verbs.take(trained.block, unique)
+    rows = verbs.cast_like(own, sums)
     before = [verbs.take(array, unique) for array in trained.state]
     moved = rule(rows, sums, decay, *before, *numbers)
     row, *after = moved if isinstance(moved, tuple) else (moved,)
+    row = verbs.cast_like(row, trained.block)
     if scale is not None:
-        row = verbs.OPERATIONS["where"](scale == 0, rows, row)
+        row = verbs.OPERATIONS["where"](scale == 0, own, row)  # after the cast: bits, not values
     return Trained(
-        verbs.put(trained.block, unique, verbs.cast_like(row, trained.block)),
+        verbs.put(trained.block, unique, row),
         tuple(verbs.put(old, unique, new) for old, new in zip(trained.state, after, strict=True)),
         verbs.put(trained.steps, unique, t),
         trained.lr_scale,

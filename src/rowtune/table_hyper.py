@@ -10,6 +10,7 @@ from rowtune import checks
 from rowtune.block import Block
 from rowtune.bounds import Bounds
 from rowtune.rows import Rows
+from rowtune.rules.absent import check_catch_up
 from rowtune.rules.tuned import Tuned
 
 
@@ -32,7 +33,10 @@ class TableHyper:
 
     def set_hyper(self, **hyper: Any) -> None:
         """Change hyper-parameters between updates; state and step counts stay."""
-        self._tuned.rule.hyper(**{**self._tuned.hyper, **hyper})  # refused before rows are moved
+        rule = self._tuned.rule
+        new = rule.hyper(**{**self._tuned.hyper, **hyper})  # refused before rows are moved
+        if self._block.debts is not None:
+            check_catch_up(rule, new)
         if set(hyper) - {"lr"}:
             self._block.flush()  # what is owed so far goes by those that were
         self._tuned.set(**hyper)
@@ -64,11 +68,14 @@ class TableHyper:
 
     @property
     def bounds(self) -> Bounds:
-        """Bounds on gradients and rows in an update; `Bounds` may be assigned before any."""
+        """Bounds on gradients and rows in an update; `Bounds` may be assigned before any, and None
+        for no bounds.
+        """
         return self._block.bounds
 
     @bounds.setter
-    def bounds(self, value: Bounds) -> None:
+    def bounds(self, value: Bounds | None) -> None:
+        value = value or Bounds()
         if self._block.debts is not None:
             value.check_catch_up()
         self._block.bounds = value

@@ -136,7 +136,8 @@ def test_bounds_may_change_between_updates():
     table = Table(np.zeros((2, 3)), rule="sgd", lr=1.0)
     table.bounds = Bounds(clip_norm=1.0)
     table.update([0], np.full((1, 3), 9.0))
-    table.bounds = Bounds()
+    table.bounds = None
+    assert table.bounds == Bounds() and Bounds(clip_norm=np.float32(2)).clips
     table.update([1], np.full((1, 3), 9.0))
     assert np.linalg.norm(table.weights[0]) == pytest.approx(1) and table.weights[1, 0] == -9
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import pickle
 
 import numpy as np
 import pytest
@@ -247,3 +248,67 @@ def test_a_rule_without_an_absent_step_is_refused():
     with pytest.raises(RuleError, match="'halving' cannot catch up"):
         Table(np.ones((3, 2)), rule=halving, catch_up=True)
     Table(np.ones((3, 2)), rule=halving)
+
+
+@pytest.mark.parametrize(
+    "hyper", [{}, {"eps": 1.0}, {"beta1": 0.9, "beta2": 0.95}, {"eps": 0.0, "beta2": 0.95}]
+)
+@pytest.mark.parametrize("size", [1e-2, 1e-9])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("name", ["adam", "amsgrad"])
+def test_absences_longer_than_any_drift_end_where_dense_ends(name, dtype, size, hyper):
+    lazy = Table(np.ones((2, 2), dtype), rule=name, lr=0.01, catch_up=True, **hyper)
+    eager = Table(np.ones((2, 2)), rule=name, lr=0.01, **hyper)
+    for t in range(1500):
+        grads = np.full((2, 2), size if t < 3 else 0.0)
+        lazy.update([0, 1] if t < 3 else [0], grads if t < 3 else grads[:1])
+        eager.update([0, 1], grads)
+    tight = 2e-3 if dtype is np.float16 else 2e-5
+    np.testing.assert_allclose(lazy.weights, eager.weights, rtol=0, atol=tight)
+
+
+@pytest.mark.parametrize("beta1", [0.9, 0.0])
+def test_lion_goes_on_for_ever_unless_nothing_is_left(beta1):
+    tables = [
+        Table(np.ones((3, 2), np.float32), rule="lion", lr=1e-4, beta1=beta1, beta2=0.6, catch_up=x)
+        for x in (True, False)
+    ]
+    for t in range(1200):  # 0.6^300 is below every float32
+        ids = [0] if t % 400 else [0, 1]
+        whole = np.zeros((3, 2))
+        whole[ids] = 1
+        tables[0].update(ids, whole[ids])
+        tables[1].update([0, 1, 2], whole)
+    np.testing.assert_allclose(tables[0].weights, tables[1].weights, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "words"),
+    [
+        ("adam", {"beta2": 0.0}, "not defined with these hyper-parameters"),
+        ("adamax", {"beta2": 0.0}, "not defined with these hyper-parameters"),
+        ("lion", {"beta2": 0.5}, "with beta2=0.5 its m ends"),
+    ],
+)
+def test_hyper_parameters_that_leave_no_absent_step_are_refused(name, hyper, words):
+    with pytest.raises(RuleError, match=words):
+        Table(np.ones((2, 2)), rule=name, catch_up=True, **hyper)
+    table = Table(np.ones((2, 2)), rule=name, catch_up=True)
+    with pytest.raises(RuleError, match=words):
+        table.set_hyper(**hyper)
+    assert table.hyper["beta2"] != hyper["beta2"]
+    table.update([0], np.ones((1, 2)))
+
+
+def test_copies_of_a_table_pay_with_the_same_kernel():
+    from rowtune.kernels.absence import _compiled
+
+    table = Table(np.ones((2, 2)), rule="rmsprop", catch_up=True)
+    for _ in range(3):
+        table.update([0], np.ones((1, 2)))
+        table.lookup([1])
+        before = _compiled.cache_info().currsize
+        table = copy.deepcopy(pickle.loads(pickle.dumps(table)))
+    table.lookup([1])
+    table.flush()
+    assert _compiled.cache_info().currsize == before > 0

@@ -107,11 +107,23 @@ def test_a_scale_that_changes_pays_for_the_past_first():
     np.testing.assert_allclose(lazy.weights, eager.weights, 1e-13, 1e-13)
 
 
-def test_a_row_of_scale_zero_keeps_even_what_no_number_can_change():
-    weights = weights_of()
-    weights[1] = np.array([0x7FF8_0000_0000_1234], np.uint64).view(np.float64)
-    table = Table(weights.copy(), [1, 2], "sgd", lr_scale=[0, 1])
+NAN_BITS = {
+    np.float64: (np.uint64, 0x7FF8_0000_0000_1234),
+    np.float32: (np.uint32, 0x7FC0_1234),
+    np.float16: (np.uint16, 0x7E55),
+}
+
+
+@pytest.mark.parametrize("catch_up", [False, True])
+@pytest.mark.parametrize("dtype", NAN_BITS)
+def test_a_row_of_scale_zero_keeps_even_what_no_number_can_change(dtype, catch_up):
+    weights = weights_of(dtype)
+    kind, nan = NAN_BITS[dtype]
+    weights[1] = np.array([nan], kind).view(dtype)
+    hyper = {"momentum": 0.9, "lr_scale": [0, 1], "catch_up": catch_up}
+    table = Table(weights.copy(), [1, 2], "momentum", **hyper)
     table.update([1, 2], np.ones((2, D)))
+    table.update([2], np.ones((1, D)))
     assert bits(table, 1) == weights[1].tobytes() and bits(table, 2) != weights[2].tobytes()
 
 

@@ -86,18 +86,17 @@ def test_ids_that_can_be_seen_are_checked(ids, words, as_jax):
 
 
 @every_kind
-@pytest.mark.parametrize("wrong", [-1, 7, -(2**31)])
-def test_inside_jit_a_wrong_id_is_nan_and_touches_nothing(kind, wrong):
+def test_inside_jit_a_wrong_id_is_nan_and_touches_nothing(kind):
     table = table_of(kind)
-    ids = jnp.asarray([1, wrong, 5], jnp.int32)
+    ids = jnp.asarray([1, -1, 7, 2**31 - 1, -(2**31), 5], jnp.int32)
     rows = jax.jit(rj.lookup)(table, ids)
-    assert np.isnan(rows[1]).all()
-    assert np.array_equal(rows[::2], WEIGHTS[[1, 5]])
+    assert np.isnan(rows[1:5]).all()
+    assert np.array_equal(rows[::5], WEIGHTS[[1, 5]])
     optimizer = rj.rule("adam", weight_decay=0.1)
 
     @jax.jit
     def move(table, ids):
-        grads = rj.row_grads(table, ids, jnp.ones((3, table.block.shape[1])))
+        grads = rj.row_grads(table, ids, jnp.ones((6, table.block.shape[1])))
         return optimizer.update(grads, optimizer.init(table), table)
 
     moved, state = move(table, ids)
@@ -162,7 +161,7 @@ def test_the_gradient_agrees_with_finite_differences_and_forward_mode(x64):
     def loss(block):
         return jnp.sin(rj.lookup(table.replace(block=block), jnp.asarray([1, 5, 1, 0]))).sum()
 
-    check_grads(loss, (table.block,), order=2, modes=["fwd", "rev"])
+    check_grads(jax.jit(loss), (table.block,), order=2, modes=["fwd", "rev"])
 
 
 @every_kind

@@ -19,15 +19,11 @@ def is_matrix(params):
 
 
 TAKES = {
-    "sgd": optax.sgd(0.1),
-    "nesterov": optax.sgd(0.1, momentum=0.9, nesterov=True),
     "sgd on a schedule": optax.sgd(SCHEDULE, momentum=0.9),
     "adam": optax.adam(0.1),
     "nadam": optax.nadam(0.1),
     "adamw, masked to matrices": optax.adamw(SCHEDULE, weight_decay=0.1, mask=is_matrix),
     "amsgrad": optax.amsgrad(0.1),
-    "adamax": optax.adamax(0.1),
-    "adabelief": optax.adabelief(0.1),
     "adagrad": optax.adagrad(0.1),
     "adadelta": optax.adadelta(0.1),
     "adan": optax.adan(0.1),
@@ -35,9 +31,7 @@ TAKES = {
     "radam": optax.radam(0.1),
     "rmsprop": optax.rmsprop(0.1, centered=True, momentum=0.9),
     "rprop": optax.rprop(0.1),
-    "sign_sgd": optax.sign_sgd(0.1),
     "yogi": optax.yogi(0.1),
-    "optimistic": optax.optimistic_gradient_descent(0.1),
     "schedule-free": optax.contrib.schedule_free_adamw(0.1, warmup_steps=4),
     "ademamix": optax.contrib.ademamix(0.1),
     "centralize": optax.chain(optax.centralize(), optax.sgd(0.1)),
@@ -46,7 +40,6 @@ TAKES = {
     "scheduled decay": optax.chain(optax.add_decayed_weights(SCHEDULE), optax.sgd(0.1)),
     "every third": optax.MultiSteps(optax.adam(0.1), 3).gradient_transformation(),
     "finite only": optax.apply_if_finite(optax.adam(0.1), 3),
-    "averaged": optax.chain(optax.ema(0.9), optax.sgd(0.1)),
 }
 
 

@@ -83,7 +83,8 @@ def test_every_rule_agrees_with_the_judge(dtype, kind):
 def test_columns_too():
     rng = np.random.default_rng(2)
     weights = rng.standard_normal((9, 5)).astype(np.float32)
-    hypers = {name: hyper_of(name, weight_decay=0.1) for name in rules.names()}
+    some = ("sgd", "nesterov", "adam", "rowwise_adagrad")
+    hypers = {name: hyper_of(name, weight_decay=0.1) for name in some}
     ids, grads = drawn(rng, 5, 5, np.float32)
     found = trained(weights, hypers, (ids, grads[..., [1, 4]]), columns=[4, 1])
     for name, (table, _) in found.items():

@@ -30,8 +30,10 @@ def pointers(tree):
     return [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(tree) if leaf.ndim]
 
 
-@every_optimizer
-@pytest.mark.parametrize("train", ["all", range(0, 50, 3)])
+IN_PLACE = [(kind, range(0, 50, 3)) for kind in OPTIMIZERS] + [("rule", "all"), ("optax", "all")]
+
+
+@pytest.mark.parametrize(("kind", "train"), IN_PLACE)
 def test_a_step_is_in_place_and_compiled_once(kind, train, caplog):
     traced = []
 
@@ -75,6 +77,35 @@ def test_a_step_is_its_parts(kind):
     pairs = zip(jax.tree.leaves((by_hand, after)), jax.tree.leaves((moved, new)), strict=True)
     for left, right in pairs:
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
+
+
+def test_a_model_trains_beside_the_table():
+    optimizer, dense = rj.rule("adam", lr=0.1), optax.adam(0.1)
+    table, params = rj.split(WEIGHTS, [3, 9]), {"w": jnp.ones(8), "none": None}
+
+    def of_both(rows, params, by):
+        return by * jnp.square(rows @ params["w"]).sum()
+
+    def clip(grads):
+        return rj.clip_by_global_norm(grads, 1.0)
+
+    ids = jnp.asarray([3, 9, 3, 1])
+    value, (of_rows, of_params) = rj.value_and_grad(of_both, (0, 1))(table, ids, params, 2.0)
+    of_rows, of_params = clip((of_rows, of_params))
+    moved, _ = optimizer.update(of_rows, optimizer.init(table), table)
+    change, _ = dense.update(of_params, dense.init(params), params)
+    expected = optax.apply_updates(params, change)
+
+    step = rj.step(of_both, optimizer, dense=dense, clip=clip)
+    both, states = (table, params), (optimizer.init(table), dense.init(params))
+    before = pointers((table.block, params, states))
+    both, states, same = step(both, states, ids, 2.0)
+    np.testing.assert_allclose(same, value, rtol=1e-6)
+    np.testing.assert_allclose(both[0].block, moved.block, rtol=1e-5)
+    np.testing.assert_allclose(both[1]["w"], expected["w"], rtol=1e-5)
+    assert both[1]["none"] is None
+    assert both[0].base is table.base
+    assert pointers((both[0].block, both[1], states)) == before
 
 
 def test_arguments_auxiliary_values_and_clipping():

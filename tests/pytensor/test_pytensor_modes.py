@@ -150,6 +150,7 @@ def test_in_jax_mode_rules_agree(floatx, monkeypatch):
     pytest.importorskip("jax", reason="PyTensor's JAX mode needs JAX")
     flags = pytensor.config.base_compiledir
     monkeypatch.setenv("PYTENSOR_FLAGS", f"base_compiledir={flags},floatX={floatx}")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # compiles sooner
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", IN_JAX],
         capture_output=True, text=True, check=False, timeout=280,

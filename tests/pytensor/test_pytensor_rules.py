@@ -138,3 +138,16 @@ def test_a_rule_of_ones_own():
 
 def falling(t, lr):
     return (lr / t,)
+
+
+def test_a_clock_goes_on_where_its_table_ends(stepper):
+    for name, hyper, factor in [
+        ("adagrad", {"lr_decay": 0.1, "eps": 0.0}, 1 / 50_001.0),  # never stands still
+        ("adam", {"eps": 0.0}, 0.1 / 0.001**0.5),  # no correction is left
+    ]:
+        table = rp.lookup_table(np.zeros((2, 1)), name=name)
+        step = stepper(table, name, lr=1.0, **hyper)
+        table.steps.set_value(np.array([0, 500_000], np.int32))
+        step([1], [[2.0]])
+        np.testing.assert_allclose(table.weights[1], -factor, rtol=1e-9)
+        assert table.steps.get_value().tolist() == [0, 500_001]

@@ -12,7 +12,7 @@ from rowtune import six_items
 from rowtune.pytensor.six_items import run
 
 
-@pytest.mark.parametrize(("dim", "seed"), [(2, 0), (3, 2)])
+@pytest.mark.parametrize(("dim", "seed"), [(2, 0), (2, 1)])
 def test_the_trajectory_is_that_of_the_numpy_engine(dim, seed):
     problem = six_items.Problem.draw(dim, 2000, seed)
     before = problem.start.tobytes()

@@ -6,9 +6,10 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.compile.mode import Mode
 
 import rowtune.pytensor as rp
-from rowtune import Table
+from rowtune import Table, rules
 from rowtune.errors import IdError, NonFiniteError, RuleError
 
 
@@ -97,12 +98,34 @@ def test_several_tables_change_together_or_not_at_all(mode):
     assert users.steps.get_value().tolist() == [2, 1]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_id_outside_of_one_table_comes_before_the_other_is_written(first):
+    """In place, and with nothing in the graph but this check that orders the two."""
+    tables = table_of(4, name="users"), table_of(6, name="items")
+    ids = pt.lvector(), pt.lvector()
+    late = ids[1]
+    for _ in range(6):
+        late = late.reshape((2, -1)).T.ravel()
+    rows = [tables[0][ids[0]], tables[1][late]]
+    cost = pt.sum(rows[0] ** 2) + pt.sum(rows[1] ** 2)
+    rows = [rows[first], rows[1 - first]]
+    updates = rp.updates(cost, rows, "sgd", lr=0.1, check_finite=False)
+    step = function(ids, [], updates=updates, mode=Mode("py", "fast_run"))
+    before = [table.weights.tobytes() for table in tables]
+    for bad in (([4], [1, 1]), ([1], [1, 6])):
+        with pytest.raises(IdError):
+            step(*bad)
+        assert [table.weights.tobytes() for table in tables] == before
+    step([1], [1, 1])
+    assert [table.weights.tobytes() for table in tables] != before
+
+
 def test_dicts_of_several_rules_merge_and_ids_of_both_are_looked_at_first():
     users, items = table_of(4, name="users"), table_of(6, name="items")
     one, other = pt.lvector(), pt.lvector()
     a, b = users[one], items[other]
     dense = pytensor.shared(np.ones(3), name="dense")
-    cost = pt.sum(a * b * dense)
+    cost = pt.sum(a * dense) + pt.sum(b**2)
     updates = {
         **rp.updates(cost, a, "sgd", lr=0.1),
         **rp.updates(cost, b, "rmsprop", lr=0.1),
@@ -156,7 +179,9 @@ def test_non_finite_gradients_pass_where_that_is_wanted(stepper):
 def test_a_schedule_is_a_symbolic_number(name, stepper):
     """Every number of a rule as a variable: the learning rate as an input, the rest shared."""
     table = table_of(train=[1, 4, 5], dtype=np.float32)
-    reference = Table(table.weights, [1, 4, 5], name, lr=0.1, weight_decay=0.3)
+    other = {"beta1": 0.8, "beta2": 0.95, "momentum": 0.7, "lr_decay": 0.2, "eps": 1e-3}
+    other = {x: value for x, value in other.items() if x in rules.get(name).defaults}
+    reference = Table(table.weights, [1, 4, 5], name, lr=0.1, weight_decay=0.3, **other)
     lr = pt.dscalar("lr")
     known = {"lr", "decoupled", "nesterov", "initial_accumulator_value"}
     hyper = {

@@ -121,6 +121,7 @@ def test_a_rare_row_starts_at_its_own_step_one():
     many(4999)
     optimizer.apply(tf.IndexedSlices(tf.fill((1, 3), tf.constant(5.0, tf.float64)), [1]), variable)
     np.testing.assert_allclose(variable.numpy()[1], -0.01, rtol=1e-6)  # 1.00 x lr
+    np.testing.assert_allclose(variable.numpy()[0], -0.01 * 4999, rtol=1e-6)
     state = optimizer.state_of(variable)
     assert (state.steps.numpy().tolist(), int(state.iterations)) == ([4999, 1], 5000)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -319,3 +320,94 @@ def test_another_optimizer_takes_over_rows_that_owe_nothing(catch_up):
     owner = ours.table.block.payer
     assert owner is None if not catch_up else owner.__self__ is second
     agree(ours, plain)
+
+
+def test_blocks_of_two_dtypes_in_one_group():
+    weights = torch.randn(6, D, dtype=torch.float64)
+    both = [rt.Embedding.from_pretrained(w) for w in (weights.clone(), weights.float())]
+    plain = nn.Embedding(6, D, _weight=weights.clone())
+    mine = rt.optim.SGD([p for table in both for p in table.parameters()], 0.1, 0.9, catch_up=True)
+    theirs = torch.optim.SGD(plain.parameters(), 0.1, 0.9)
+    for t in range(12):
+        if t == 6:
+            mine.load_state_dict(mine.state_dict())
+        if t == 9:
+            for group in mine.param_groups + theirs.param_groups:
+                group["weight_decay"] = 0.1
+        ids = torch.tensor([0, 1, 2] if t < 6 else [0])
+        for tables, optimizer in ((both, mine), ([plain], theirs)):
+            optimizer.zero_grad(set_to_none=False)
+            sum(table(ids).double().sum() for table in tables).backward()
+            optimizer.step()
+    close(both[0].weight, plain.weight)
+    close(both[1].weight, plain.weight, 1e-5)
+
+
+def test_two_optimizers_take_turns():
+    """The lazy one takes over rows that owe nothing; the other goes on from there."""
+    ours, mine, plain, theirs = pair("SGD")
+    nothing = rt.optim.SGD(ours.parameters(), lr=0.0)
+    for turn in range(4):
+        train(ours, mine, 10, seed=turn, schedule=False)
+        train(plain, theirs, 10, seed=turn, schedule=False)
+        if turn < 3:
+            train(ours, nothing, 1, schedule=False)
+    agree(ours, plain)
+
+
+def test_a_look_in_inference_mode_leaves_the_optimizer_sound():
+    ours, mine, plain, theirs = pair("Adam")
+    train(ours, mine, 10)
+    train(plain, theirs, 10)
+    ours.table.grow(2)
+    with torch.inference_mode():
+        ours.table(torch.arange(N))
+    train(ours, mine, 10, seed=1)
+    train(plain, theirs, 10, seed=1)
+    agree(ours, plain)
+
+
+def test_threads_that_look_the_same_rows_up_pay_once():
+    ours, mine, plain, theirs = pair("SGD")
+    train(ours, mine, 40)
+    train(plain, theirs, 40)
+    threads = [threading.Thread(target=ours.table, args=(torch.arange(N),)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    agree(ours, plain)
+
+
+def test_catch_up_that_is_switched_off_leaves_the_clock_right():
+    table = rt.Embedding(2, D, dtype=torch.float64)
+    optimizer = rt.optim.Adam(table.parameters(), lr=0.01)
+    plain = torch.optim.Adam([table.weight.detach().clone().requires_grad_()], lr=0.01)
+    for t in range(400):
+        optimizer.param_groups[0]["catch_up"] = 3 <= t < 390
+        if t == 390:
+            for each in (optimizer, plain):
+                each.param_groups[0]["betas"] = (0.8, 0.99)
+        optimizer.zero_grad()
+        table(torch.tensor([0, 1])).square().sum().backward()
+        plain.param_groups[0]["params"][0].grad = table.weight.grad.clone()
+        optimizer.step()
+        plain.step()
+    close(table.weight, plain.param_groups[0]["params"][0])
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_lion_moves_dense_parameters_by_its_formula(decay, maximize):
+    parameter = nn.Parameter(torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64))
+    optimizer = rt.optim.Lion([parameter], lr=0.01, weight_decay=decay, maximize=maximize)
+    x, m = parameter.detach().clone(), torch.zeros(3, dtype=torch.float64)
+    for t in range(5):
+        parameter.grad = torch.tensor([1.0, -1.0, (-1.0) ** t], dtype=torch.float64)
+        grad = -parameter.grad if maximize else parameter.grad
+        x = x * (1 - 0.01 * decay) - 0.01 * torch.sign(0.9 * m + 0.1 * grad)
+        m = 0.99 * m + 0.01 * grad
+        optimizer.step()
+    close(parameter, x)
+    with pytest.raises(ValueError, match="lr=-1"):
+        rt.optim.Lion([parameter], lr=-1)

@@ -12,6 +12,7 @@ import torch
 import rowtune.torch as rt
 from rowtune import Table
 from rowtune.errors import RuleError, ShapeError
+from rowtune.torch.optim import block_debts
 
 N, D = 9, 4
 TRAIN = [1, 2, 5, 7]
@@ -185,8 +186,8 @@ def test_the_scale_is_saved_with_the_groups(tmp_path):
     [
         (torch.ones(5), ShapeError, "for a block of 4 rows"),
         (torch.ones(2, 2), ShapeError, "for a block of 4 rows"),
-        (torch.tensor([0.5, 1.5]), RuleError, "holds 1.5; expected numbers from 0"),
-        (np.array([np.nan]), RuleError, "holds nan"),
+        (torch.tensor([0.5, 1.5, 1, 1]), RuleError, "holds 1.5; expected numbers from 0"),
+        (np.array([1, 1, 1, np.nan]), RuleError, "holds nan"),
     ],
 )
 def test_what_is_no_scale_is_refused(scale, error, words):
@@ -242,3 +243,107 @@ def test_clipped_rows_are_still_the_rows_that_were_looked_up():
     assert optimizer.row_state(emb.block)["step"].tolist() == [1, 0, 0, 1]
     with pytest.raises(RuleError, match="max_norm=-1; expected a positive number"):
         rt.clip_grad_row_norms_(emb.block, -1)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("clip", [rt.clip_grad_row_norms_, rt.clip_grad_norm_])
+def test_clipping_remembers_rows_whose_gradient_is_zero(clip, sparse):
+    emb = embedding(sparse=sparse)
+    optimizer = rt.optim.SGD([emb.block], lr=0.1, momentum=0.9)
+    (0 * emb(torch.tensor([7]))).sum().backward()
+    clip(emb.block, 1.0)
+    optimizer.step()
+    assert optimizer.row_state(emb.block)["step"].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [(torch.float16, 6e4), (torch.bfloat16, 1e25), (torch.float32, 1e20), (torch.float64, 1e200)],
+)
+def test_norms_whose_squares_no_float_holds(dtype, size):
+    parameter = torch.nn.Parameter(torch.zeros(2, 4, dtype=dtype))
+    parameter.grad = torch.full((2, 4), size, dtype=dtype)
+    rt.clip_grad_row_norms_(parameter, 1.0)
+    torch.testing.assert_close(parameter.grad, torch.full_like(parameter, 0.5).detach())
+    emb = rt.Embedding.from_pretrained(torch.full((2, 4), size / 4, dtype=dtype))
+    optimizer = rt.optim.SGD(emb.parameters(), lr=1e-9, max_norm=1.0)
+    emb(torch.tensor([0])).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(emb.weight[0].detach(), torch.full((4,), 0.5, dtype=dtype))
+
+
+def test_other_norms_and_parameters_of_no_dimension():
+    matrix, scalar = torch.nn.Parameter(torch.zeros(1, 3)), torch.nn.Parameter(torch.tensor(1.0))
+    matrix.grad, scalar.grad = torch.tensor([[3.0, -4.0, 1.0]]), torch.tensor(5.0)
+    rt.clip_grad_row_norms_([matrix, scalar], 2.0, norm_type=float("inf"))
+    assert matrix.grad.tolist() == [[1.5, -2.0, 0.5]] and scalar.grad.item() == 2.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_max_norm_leaves_rows_of_scale_zero(dtype):
+    emb = rt.Embedding.from_pretrained(torch.full((2, 4), 8.0, dtype=dtype))
+    group = {"params": list(emb.parameters()), "lr_scale": torch.tensor([0.0, 0.5])}
+    optimizer = rt.optim.SGD([group], lr=1e-9, max_norm=1.0)
+    emb(torch.tensor([0, 1])).sum().backward()
+    optimizer.step()
+    assert emb.weight.detach().tolist() == [[8.0] * 4, [0.5] * 4]
+
+
+@pytest.mark.parametrize("catch_up", [False, True])
+@pytest.mark.parametrize(("dtype", "nan"), [(torch.bfloat16, 0x7FC5), (torch.float16, 0x7E55)])
+def test_rows_of_scale_zero_keep_every_bit_of_half_precision(dtype, nan, catch_up):
+    weights = torch.zeros(2, 3, dtype=dtype)
+    weights.view(torch.int16)[0] = torch.tensor([nan, -0x8000, 1], dtype=torch.int16)
+    emb = rt.Embedding.from_pretrained(weights)
+    group = {"params": list(emb.parameters()), "lr_scale": torch.tensor([0.0, 1.0])}
+    optimizer = rt.optim.SGD([group], lr=0.1, momentum=0.9, catch_up=catch_up)
+    for ids in ([0, 1], [1], [1]):
+        optimizer.zero_grad()
+        emb(torch.tensor(ids)).nan_to_num().sum().backward()
+        optimizer.step()
+    optimizer.flush()
+    after = emb.weight.detach()
+    assert torch.equal(after[0].view(torch.int16), weights[0].view(torch.int16))
+    assert after[1].abs().sum() > 0
+
+
+def test_copies_pay_at_the_rates_of_their_rows(monkeypatch):
+    monkeypatch.setattr(block_debts, "COMPILED", ())
+    ends = []
+    for catch_up in (True, False):
+        emb = embedding()
+        group = {"params": [emb.block], "lr_scale": torch.tensor(SCALE)}
+        optimizer = rt.optim.SGD([group], lr=0.05, momentum=0.9, catch_up=catch_up)
+        for t in range(10):
+            optimizer.zero_grad()
+            ids = torch.tensor(TRAIN[: 1 + t % 4])
+            emb(ids if catch_up else torch.cat([ids, torch.arange(N)]))[: len(ids)].sum().backward()
+            optimizer.step()
+        ends.append(emb.weight.detach().clone())
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [("max_norm", -1.0, RuleError), ("max_norm", "x", RuleError), ("lr_scale", [[1]], ShapeError)],
+)
+def test_options_are_looked_at_when_they_change(name, value, error):
+    emb, linear = embedding(), torch.nn.Linear(D, 1, dtype=torch.float64)
+    optimizer = rt.optim.Adam([{"params": [emb.block]}, {"params": linear.parameters()}])
+    linear(emb(torch.tensor([1, 5]))).sum().backward()
+    optimizer.param_groups[0][name] = value
+    before = [p.detach().clone() for p in (emb.block, *linear.parameters())]
+    with pytest.raises(error, match=name):
+        optimizer.step()
+    assert all(map(torch.equal, before, (emb.block, *linear.parameters())))
+    optimizer.param_groups[0] |= {name: None, "catch_up": True, "max_norm": 1.0}
+    with pytest.raises(RuleError, match="cannot go with catch_up"):
+        optimizer.step()
+
+
+def test_scales_of_fewer_rows_than_there_are():
+    emb = embedding()
+    with pytest.raises(ShapeError, match="2 numbers for a block of 4 rows"):
+        rt.optim.SGD([{"params": [emb.block], "lr_scale": [0.5, 1.0]}])
+    with pytest.raises(ShapeError, match="one number for each row"):
+        rt.optim.SGD([{"params": [emb.block], "lr_scale": [[1], [1, 2]]}])

@@ -41,7 +41,8 @@ def check_keeps_rows_apart(tx: Any, init: Any, update: Any) -> None:
 
     @jax.jit
     def both(grads: Any, of_whole: Any, whole: Any, of_rows: Any, rows: Any) -> Any:
-        return tx.update(grads, of_whole, whole), update(grads, of_rows, rows)
+        of_whole, of_rows = tx.update(grads, of_whole, whole), update(grads, of_rows, rows)
+        return of_whole, of_rows, whole + of_whole[0], rows + of_rows[0]
 
     # Also where this is called while something else is being traced.
     with jax.ensure_compile_time_eval():
@@ -54,16 +55,14 @@ def check_keeps_rows_apart(tx: Any, init: Any, update: Any) -> None:
             drawn = (uphill + 0.3 * rng.standard_normal(_SHAPE)) * row_scale[::-1] * scale
             grads = jnp.asarray(drawn, jnp.float32)
             try:
-                (by_whole, of_whole), (by_rows, of_rows) = both(
-                    grads, of_whole, whole, of_rows, rows
-                )
+                for_whole, for_rows, whole, rows = both(grads, of_whole, whole, of_rows, rows)
             except Exception as error:
                 raise RuleError(
                     f"the transformation cannot be run row by row, on gradients, state and rows "
                     f"alone: {error}; {_CURE}"
                 ) from error
-            whole, rows = whole + by_whole, rows + by_rows
-            _compare((by_whole, of_whole), (by_rows, of_rows), i + 1)
+            _compare(for_whole, for_rows, i + 1)
+            of_whole, of_rows = for_whole[1], for_rows[1]
 
 
 def _compare(of_whole: Any, of_rows: Any, step: int) -> None:

@@ -80,7 +80,7 @@ def _refuse_other_ways(cost: TensorVariable, rows: Sequence[TensorVariable]) -> 
         )
         if not isinstance(other.type, DisconnectedType):
             raise RuleError(
-                f"the cost depends on the table {lookup_of(variable).table.name!r} not only through "
+                f"the cost depends on {lookup_of(variable).table.name!r} not only through "
                 f"{variable}, and that part of its gradient would be lost. {_cure(variable)}"
             )
 

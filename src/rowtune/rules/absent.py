@@ -17,11 +17,12 @@ others, and these are stepped too.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from rowtune.errors import RuleError
+from rowtune.rules.decay import kind_of_decay
 from rowtune.rules.form import Function, Rule
 
 _OF: dict[Function, Absent] = {}
@@ -49,6 +50,8 @@ class Absent:
         nothing but decay is left to do. ``precision`` is what may be lost of the way gone.
     linear : bool
         The course covers coupled weight decay too.
+    allows : callable or None
+        ``allows(**hyper)`` says why there is no absent step under hyper-parameters, or "".
     """
 
     course: Function
@@ -57,6 +60,7 @@ class Absent:
     doubt: Function | None
     limit: Callable[..., tuple[float, int]] | None
     linear: bool
+    allows: Callable[..., str] | None
 
     @cached_property
     def course_takes(self) -> tuple[str, ...]:
@@ -84,6 +88,36 @@ def limit_of(
     return absent.limit(precision, **{name: float(hyper[name]) for name in names})
 
 
+def course_at(rule: Rule, hyper: Mapping[str, float | bool], t: float) -> Sequence[Sequence[float]]:
+    """The matrices of the rule's course for step ``t``."""
+    given = {name: float(value) for name, value in hyper.items()}
+    kind = kind_of_decay(hyper)
+    given["shrink"] = 1.0 - given["lr"] * given["weight_decay"] * (kind == "decoupled")
+    given["penalty"] = given["weight_decay"] * (kind == "coupled")
+    absent = absent_step_of(rule)
+    matrices: Sequence[Sequence[float]] = absent.course(
+        t, **{name: given[name] for name in absent.course_takes}
+    )
+    return matrices
+
+
+def check_catch_up(rule: Rule, hyper: Mapping[str, float | bool]) -> None:
+    """Raise `RuleError` where absent rows cannot be caught up with: the rule has no absent step, or
+    none under these hyper-parameters.
+    """
+    absent, why = absent_step_of(rule), ""
+    if absent.allows is not None:
+        why = absent.allows(**{name: float(hyper[name]) for name in _parameters(absent.allows)})
+    try:
+        course_at(rule, hyper, 1.0)
+        limit_of(absent, hyper, 0.5)
+    except ArithmeticError as error:  # a decay of 0, by which a course would divide
+        why = f"its absent step is not defined with these hyper-parameters ({error})"
+    if why:
+        raise RuleError(f"rule {rule.name!r} cannot catch up: {why}; leave catch_up out")
+
+
+@cache
 def _parameters(function: Function) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
 
@@ -96,6 +130,7 @@ def absent(
     doubt: Function | None = None,
     limit: Callable[..., tuple[float, int]] | None = None,
     linear: bool = False,
+    allows: Callable[..., str] | None = None,
 ) -> Callable[[Function], Function]:
     """Make a plain function the payment of ``rule``, and of all variants of it: see `Absent`.
 
@@ -103,7 +138,7 @@ def absent(
     """
 
     def make(pay: Function) -> Function:
-        _OF[rule.function] = Absent(course, tuple(names.split()), pay, doubt, limit, linear)
+        _OF[rule.function] = Absent(course, tuple(names.split()), pay, doubt, limit, linear, allows)
         return pay
 
     return make

@@ -72,12 +72,17 @@ def lion(  # type: ignore[no-untyped-def]
     return row - lr * step, beta2 * m + one_minus_beta2 * grad
 
 
-def lion_course(t, lr, shrink, beta2):  # type: ignore[no-untyped-def]  # noqa: ARG001
+def lion_course(t, lr, shrink, beta1, beta2):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """The sign of m stays, so that every step of an absence is -lr * sign(m)."""
-    return (shrink, -lr, 0.0, 1.0), (beta2, 0.0, 0.0, 1.0)
+    return (shrink, -lr if beta1 else 0.0, 0.0, 1.0), (beta2, 0.0, 0.0, 1.0)
 
 
-@absent(lion, lion_course, "kept drift _ _ kept_m _ _ _")
+def lion_allows(beta2: float) -> str:
+    """Above 1/2 the smallest number times beta2 is rounded to itself, and m never ends."""
+    return "" if beta2 > 0.5 else f"with beta2={beta2:g} its m ends after a while, by rounding"
+
+
+@absent(lion, lion_course, "kept drift _ _ kept_m _ _ _", allows=lion_allows)
 def lion_absent(row, m, kept, drift, kept_m):  # type: ignore[no-untyped-def]
     """An absent row goes on in the direction that it had: m is rounded, but not to nothing."""
     faded = kept_m * m

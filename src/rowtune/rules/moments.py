@@ -54,7 +54,7 @@ def adam_limit(precision, beta1, beta2):  # type: ignore[no-untyped-def]
 
 def adam_doubt(m, v, eps, limit):  # type: ignore[no-untyped-def]
     """Where eps is not small beside sqrt(v), and there is a drift at all."""
-    return (m != 0) & (eps > limit * sqrt(v))
+    return (m != 0) & (eps >= limit * sqrt(v))
 
 
 @absent(adam, adam_course, DRIFT, doubt=adam_doubt, limit=adam_limit)
@@ -104,7 +104,7 @@ def amsgrad_limit(precision, beta1):  # type: ignore[no-untyped-def]
 
 def amsgrad_doubt(m, v, largest_v, eps, limit):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """Where eps is not small beside the root, and there is a drift at all."""
-    return (m != 0) & (eps > limit * sqrt(largest_v))
+    return (m != 0) & (eps >= limit * sqrt(largest_v))
 
 
 @absent(amsgrad, amsgrad_course, DRIFT, doubt=amsgrad_doubt, limit=amsgrad_limit)
@@ -162,7 +162,7 @@ def adamax_limit(precision, beta1, beta2):  # type: ignore[no-untyped-def]
 
 def adamax_doubt(m, u, eps, limit):  # type: ignore[no-untyped-def]
     """Where u may fall to eps during the drift."""
-    return (m != 0) & (limit * u < eps)
+    return (m != 0) & (limit * u <= eps)
 
 
 @absent(

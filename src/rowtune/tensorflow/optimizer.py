@@ -10,8 +10,8 @@ import tensorflow as tf
 from rowtune.rules import Rule, get
 from rowtune.tensorflow.numbers import numbers_of
 from rowtune.tensorflow.state import RowState, block_of
-from rowtune.tensorflow.update import apply_rows
 from rowtune.tensorflow.tracing import as_written
+from rowtune.tensorflow.update import apply_rows
 
 
 class RowOptimizer(tf.Module):  # type: ignore[misc]

@@ -37,7 +37,10 @@ def is_tensor(given: Any) -> bool:
 
 def on_host(given: Any) -> Any:
     """A tensor or variable whose values are known as a NumPy array; anything else as it is."""
-    return np.asarray(tf.convert_to_tensor(given)) if is_tensor(given) else given
+    if not is_tensor(given):
+        return given
+    with tf.init_scope():  # in a graph even a constant would become a symbol
+        return np.asarray(tf.convert_to_tensor(given))
 
 
 def under_xla() -> bool:

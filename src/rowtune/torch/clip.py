@@ -11,6 +11,7 @@ from torch.nn.utils import get_total_norm
 from rowtune.bounds import check_bound
 from rowtune.torch.ops import on, sparse_rows
 from rowtune.torch.parameter import RowParameter
+from rowtune.torch.verbs import norms_of
 
 
 @torch.no_grad()
@@ -41,13 +42,7 @@ def clip_grad_norm_(
     norm: Tensor = get_total_norm(values, float(norm_type), error_if_nonfinite, foreach)
     # 1e-6 is torch's, so that the same model is clipped by the same factor.
     factor = (float(max_norm) / (norm + 1e-6)).clamp(max=1.0)
-    blocks = [p for p in parameters if isinstance(p, RowParameter)]
-    touched = [None if p.grad is None or p.grad.is_sparse else p.touched() for p in blocks]
-    for value in values:
-        value.mul_(factor.to(value.device))
-    for block, marks in zip(blocks, touched, strict=True):
-        if marks is not None:  # a factor of 0 looks like a gradient that was zeroed
-            block.keep(marks)
+    _scale(parameters, [(value, factor.to(value.device)) for value in values])
     return norm
 
 
@@ -67,12 +62,28 @@ def clip_grad_row_norms_(
     """
     check_bound("max_norm", max_norm)
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    scaled = []
     for value in _gradients(parameters):
-        rows = value if value.ndim > 1 else value[None]
-        norms = torch.linalg.vector_norm(rows.flatten(1), norm_type, dim=1)
-        longer = norms > max_norm
-        factors = torch.where(longer, max_norm / norms, 1).to(rows.dtype)
-        rows.mul_(factors.view(-1, *[1] * (rows.ndim - 1)))
+        rows = value.flatten(1) if value.ndim > 1 else value.reshape(1, -1)
+        norms = norms_of(rows, norm_type)
+        factors = torch.where(norms > max_norm, max_norm / norms, 1.0).to(value.dtype)
+        scaled.append(
+            (value, factors.view(-1, *[1] * (value.ndim - 1)) if value.ndim else factors[0])
+        )
+    _scale(parameters, scaled)
+
+
+def _scale(parameters: list[Tensor], scaled: list[tuple[Tensor, Tensor]]) -> None:
+    """Multiply gradients in place; blocks keep the record of the rows that theirs are of, which a
+    gradient of zeros would lose.
+    """
+    blocks = [p for p in parameters if isinstance(p, RowParameter)]
+    touched = [None if p.grad is None or p.grad.is_sparse else p.touched() for p in blocks]
+    for value, factor in scaled:
+        value.mul_(factor)
+    for block, marks in zip(blocks, touched, strict=True):
+        if marks is not None:
+            block.keep(marks)
 
 
 def _gradients(parameters: list[Tensor]) -> list[Tensor]:

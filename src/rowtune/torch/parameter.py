@@ -55,7 +55,8 @@ class RowParameter(nn.Parameter):
     pending : int32 tensor (k,), the last backward pass that has met each slot
     payer : callable or None
         A method of the optimizer with catch-up that moves this block: it brings rows up to date
-        before they are read. The block keeps its optimizer, which may be nobody else's by then.
+        before they are read. The block keeps its optimizer while something may be owed, since it
+        may be nobody else's by then.
     """
 
     pending: Tensor
@@ -79,6 +80,8 @@ class RowParameter(nn.Parameter):
         """Bring the rows of slots (n,), -1 where frozen, up to date, all of them where None."""
         if self.payer is not None:
             self.payer(self, slots)
+        if slots is None:
+            self.payer = None  # nothing is owed until its optimizer takes another step
 
     def touched(self) -> Tensor | None:
         """The rows that the present gradient is of, bool (k,); None where nobody knows."""

@@ -46,12 +46,23 @@ def cast_like(array: Tensor, like: Tensor) -> Tensor:
     return array.to(like.dtype)
 
 
+def norms_of(rows: Tensor, norm_type: float = 2.0) -> Tensor:
+    """Norms (u,) of rows (u, D) in float64; those whose squares no float64 holds, too."""
+    rows = rows.to(torch.float64)
+    if rows.numel() == 0:
+        return rows.new_zeros(len(rows))
+    largest = rows.abs().amax(dim=1)
+    unit = torch.where(largest > 0, largest, 1.0)
+    norms: Tensor = unit * torch.linalg.vector_norm(rows / unit[:, None], norm_type, dim=1)
+    return norms
+
+
 def shorten(trained: Trained, touched: Tensor, max_norm: float, dtype: torch.dtype) -> None:
     """Scale the rows ``touched`` to ``max_norm`` where they are longer, in place; a row whose
     ``lr_scale`` is 0 stays.
     """
     rows = take(trained.block, touched).to(dtype)
-    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    norms = norms_of(rows)
     longer = norms > max_norm
     if trained.lr_scale is not None:
         longer &= take(trained.lr_scale, touched) > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,6 +41,7 @@ class BlockDebts:
         now = int(steps.max()) if len(steps) else 0
         steps.fill_(now)  # rows that a lazy optimizer has left at other steps are taken as they are
         self._debts = Debts(tuned, now)
+        self._lock = threading.Lock()
         self._block, self._state = block, state
 
     @property
@@ -56,6 +59,10 @@ class BlockDebts:
 
     def pay_rows(self, slots: NDArray[np.int32] | None) -> None:
         """The same for slots that are unique, none of them -1."""
+        with self._lock:  # several threads may look rows up, and none is to be paid twice
+            self._pay_rows(slots)
+
+    def _pay_rows(self, slots: NDArray[np.int32] | None) -> None:
         state = tuple(self._state[name] for name in self.tuned.rule.state)
         steps = self._state[row_state.STEP]
         trained = Trained(self._block.detach(), state, steps, self.lr_scale)
@@ -76,6 +83,9 @@ class BlockDebts:
         owing = here[verbs.take(trained.steps, here) < self.now]
         wide = torch.from_numpy(self.tuned.constants).dtype
 
+        def cast(new: Tensor, like: Tensor) -> Tensor:
+            return new.to(like.device, like.dtype)
+
         def copy(array: Tensor, dtype: torch.dtype = wide) -> Tensor:
             return verbs.take(array, owing).to("cpu", dtype)
 
@@ -83,7 +93,13 @@ class BlockDebts:
         state = tuple(map(copy, trained.state))
         rows = Trained(copy(trained.block), state, copy(trained.steps, torch.int32), scale)
         paid = self._debts.pay(over_memory_of(rows), np.arange(len(owing), dtype=np.int32))
-        before = (trained.block, *trained.state, trained.steps)
-        for array, new in zip(before, (rows.block, *rows.state, rows.steps), strict=True):
-            verbs.put(array, owing, new.to(array.device, array.dtype))
+        moved = cast(rows.block, trained.block)
+        if trained.lr_scale is not None:  # a row of scale 0 keeps its bits
+            frozen = verbs.take(trained.lr_scale, owing)[:, None] == 0
+            moved = torch.where(frozen, verbs.take(trained.block, owing), moved)
+        verbs.put(trained.block, owing, moved)
+        for array, new in zip(
+            (*trained.state, trained.steps), (*rows.state, rows.steps), strict=True
+        ):
+            verbs.put(array, owing, cast(new, array))
         return paid

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rowtune.bounds import Bounds
 from rowtune.rules import Rule, get
 from rowtune.rules.lr_scale import check_takes_lr
 from rowtune.rules.tuned import Tuned
-from rowtune.torch.optim import row_state
+from rowtune.torch.optim import row_rates, row_state
 from rowtune.torch.optim.block_debts import BlockDebts
 from rowtune.torch.optim.block_states import BlockStates
 from rowtune.torch.optim.row_rates import RowRates
@@ -33,6 +35,8 @@ class BlockRules(BlockStates):
         """Scales of the learning rates of a block's rows; what is owed so far goes by the old."""
         if group["lr_scale"] is not None:
             check_takes_lr(tuned.rule)
+            # Once, and not in every step; and as torch.load takes it.
+            group["lr_scale"] = row_rates.as_tensor(group["lr_scale"])
         scale, changed = self._rates.of(block, group["lr_scale"], tuned.dtype)
         debts = self._debts.get(block)
         if debts is not None and changed:
@@ -47,7 +51,7 @@ class BlockRules(BlockStates):
         known = len(state.get(row_state.STEP, ()))
         row_state.follow(state, parameter, tuned)
         debts = self._debts.get(parameter)
-        if debts is not None:
+        if debts is not None and known < len(parameter):
             state[row_state.STEP][known:] = debts.now
 
     # --- catch-up ------------------------------------------------------------------------------
@@ -71,20 +75,24 @@ class BlockRules(BlockStates):
             return None
         debts = self._debts.get(block)
         if debts is None or debts.tuned is not tuned:
+            self._pay(block, None)
             debts = self._debts[block] = BlockDebts(block, self.state[block], tuned)
-            block.payer = self._pay  # type: ignore[attr-defined]
+            self._most_steps.pop(block, None)
+        block.payer = self._pay  # type: ignore[attr-defined]
         return debts
 
     def _pay(self, block: Tensor, slots: Tensor | None) -> None:
         debts = self._debts.get(block)
         if debts is not None:
-            self._follow(block, debts.tuned)
-            debts.pay(slots)
+            # Whatever mode the reader is in: rows and state are written for good.
+            with torch.inference_mode(False), torch.no_grad():
+                self._follow(block, debts.tuned)
+                debts.pay(slots)
 
-    def _settle(self, group: dict[str, Any]) -> None:
+    def _settle(self, tuned: Tuned) -> None:
         """What blocks owe so far goes by the options that were."""
-        for block in group["params"]:
-            if block in self._debts:
+        for block, debts in list(self._debts.items()):
+            if debts.tuned is tuned:
                 self._pay(block, None)
                 del self._debts[block]
 
@@ -96,6 +104,7 @@ class BlockRules(BlockStates):
         options, tuned = self._tuned.get((index, dtype), (None, None))
         changed = options is None or any(group.get(k) is not x for k, x in options.items())
         if tuned is None or changed:
+            check_options(group, map(self._is_rows, group["params"]))
             tuned = self._tune(group, dtype, tuned)
             options = {key: x for key, x in group.items() if key != "params"}
             fixed = all(map(_is_unchanging, options.values()))
@@ -109,14 +118,30 @@ class BlockRules(BlockStates):
         # A schedule may end at a rate that is 0 in the state's dtype.
         hyper["lr"] = float(wide.type(hyper["lr"]))
         if tuned is None or tuned.rule.name != name:
-            self._settle(group)
-            return Tuned(get(name), wide, **hyper)
+            new = Tuned(get(name), wide, **hyper)
+            if tuned is not None:
+                self._settle(tuned)
+            return new
         changed = {key for key, value in hyper.items() if tuned.hyper[key] != value}
         if changed - {"lr"}:
-            self._settle(group)
+            self._settle(tuned)
         if changed:
             tuned.set(**hyper)
         return tuned
+
+
+def check_options(group: dict[str, Any], are_rows: Iterable[bool]) -> None:
+    """Refuse options of a group that torch's optimizers do not have and no step could go by.
+
+    Raises
+    ------
+    RuleError, ShapeError
+        Also for options that do not go together.
+    """
+    row_rates.check(group, all(are_rows))
+    bounds = Bounds(max_norm=group["max_norm"])
+    if group["catch_up"]:
+        bounds.check_catch_up()
 
 
 def _is_unchanging(value: Any) -> bool:

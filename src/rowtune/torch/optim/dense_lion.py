@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from rowtune.errors import RuleError
 from rowtune.rules import bind, get
-from rowtune.rules.decay import decay_number, with_decay
+from rowtune.rules.decay import decay_number, kind_of_decay, with_decay
 from rowtune.torch import verbs
 
 
@@ -52,10 +52,11 @@ class Lion(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         rule = get("lion")
-        move = with_decay(bind(rule.function, verbs.OPERATIONS), "decoupled")
+        bound = bind(rule.function, verbs.OPERATIONS)
         for group in self.param_groups:
             hyper = hyper_of(group)
             numbers = rule.numbers(hyper)
+            move = with_decay(bound, kind_of_decay(hyper))
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue

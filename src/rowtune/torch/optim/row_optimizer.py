@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from rowtune.bounds import Bounds
 from rowtune.errors import RowtuneError, RuleError
 from rowtune.rules import get
 from rowtune.torch.optim import row_rates, row_state
-from rowtune.torch.optim.block_rules import BlockRules, number
+from rowtune.torch.optim.block_rules import BlockRules, check_options, number
 from rowtune.torch.optim.row_step import Move, Options, prepare
 from rowtune.torch.parameter import RowParameter
 
@@ -191,10 +190,8 @@ class RowOptimizer(BlockRules):
             if any(self._is_rows(p) for p in group["params"]):
                 name, hyper = self.rule_of(group)
                 get(name).hyper(**{key: number(value) for key, value in hyper.items()})
-            row_rates.check(group, all(map(self._is_rows, group["params"])))
-            bounds = Bounds(max_norm=group["max_norm"])
-            if group["catch_up"]:
-                bounds.check_catch_up()
+            check_options(group, map(self._is_rows, group["params"]))
+            row_rates.check_length(group)
         except RowtuneError:
             self.param_groups.pop()
             raise

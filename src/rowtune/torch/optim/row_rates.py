@@ -26,10 +26,30 @@ def check(group: dict[str, Any], is_rows: bool) -> None:
         return
     if len(group["params"]) != 1 or not is_rows:
         raise RuleError(
-            "lr_scale is for the rows of one block; give that block a group of its own: "
-            '{"params": [embedding.block], "lr_scale": scale}'
+            "lr_scale is for the rows of one block of a rowtune.torch embedding; give that block a "
+            'group of its own: {"params": [embedding.block], "lr_scale": scale}'
         )
     scales(given, group["params"][0], np.dtype(np.float64))
+
+
+def check_length(group: dict[str, Any]) -> None:
+    """Refuse scales for fewer rows than there are: none can have been added yet."""
+    given = group.get("lr_scale")
+    if given is not None and len(as_tensor(given)) < len(group["params"][0]):
+        raise ShapeError(
+            f"lr_scale has {len(as_tensor(given))} numbers for a block of "
+            f"{len(group['params'][0])} rows; expected one for each, in the order of rows.ids"
+        )
+
+
+def as_tensor(given: Any) -> Tensor:
+    """``given`` itself, or a tensor of its numbers."""
+    if isinstance(given, Tensor):
+        return given
+    try:
+        return torch.from_numpy(np.array(given, np.float64))
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"lr_scale is {given!r}; expected one number for each row") from error
 
 
 def scales(given: Any, block: Tensor, dtype: np.dtype[Any]) -> Tensor:
@@ -41,8 +61,7 @@ def scales(given: Any, block: Tensor, dtype: np.dtype[Any]) -> Tensor:
     RuleError, ShapeError
         See `check`.
     """
-    numbers = given.detach().cpu().double().numpy() if isinstance(given, Tensor) else given
-    numbers = np.asarray(numbers)
+    numbers = as_tensor(given).detach().cpu().double().numpy()
     count = len(block)
     if numbers.ndim != 1 or len(numbers) > count:
         raise ShapeError(
