@@ -31,7 +31,7 @@ def lookup(block: Any, base: Any, places: Places, ids: Any) -> Any:
         out = tf.reshape(out, tf.concat([tf.shape(ids), [places.width]], 0))
         out = tf.ensure_shape(out, ids.shape.concatenate([places.width]))
     else:
-        out = tf.gather(block, ids if valid is None else leave_out(ids, valid))
+        out = tf.gather(block, ids)
     if valid is not None:
         # XLA reads some other row for an id that is none, and cannot raise.
         out = tf.where(valid[..., None], out, tf.constant(math.nan, out.dtype))
