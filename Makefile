@@ -4,7 +4,8 @@ BIN := .venv/bin
 # Thread and kernel settings of the environment that slow NumPy's BLAS; for benchmarks only.
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: demo test lint picture bench bench-update bench-load bench-extend bench-rules bench-torch env clean
+.PHONY: demo test lint picture bench bench-update bench-load bench-extend bench-rules bench-torch \
+	bench-jax bench-pytensor env clean
 
 demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's documentation
 	mkdir -p demo
@@ -13,21 +14,26 @@ demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's doc
 	$(BIN)/rowtune verify glove-6b-50d demo/glove-python.txt
 	@echo "The report is at demo/report/index.html"
 
-# An engine in a process of its own: JAX and TensorFlow do not bear what the others do with forks.
-APART := jax pytensor
+# Engines in processes of their own: JAX and TensorFlow do not bear what the others do with forks,
+# and PyTensor turns a switch of JAX. They run beside the rest, and are printed after it.
+APART := jax pytensor tensorflow
 
 test: .venv/.dev lint  ## everything that must pass
-	$(BIN)/python -m pytest $(APART:%=--ignore=tests/%)
-	for engine in $(APART); do $(BIN)/python -m pytest tests/$$engine || exit 1; done
+	@said=$$(mktemp); \
+	(for engine in $(APART); do $(BIN)/python -m pytest tests/$$engine || exit 1; done) >$$said 2>&1 & \
+	apart=$$!; \
+	$(BIN)/python -m pytest $(APART:%=--ignore=tests/%); failed=$$?; \
+	wait $$apart || failed=1; \
+	cat $$said; rm -f $$said; exit $$failed
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: bench-update bench-load bench-extend bench-rules bench-torch  ## every table in benchmarks/results
+bench: bench-update bench-load bench-extend bench-rules bench-torch bench-jax bench-pytensor  ## every table in benchmarks/results
 
-bench-update bench-load bench-extend bench-rules: bench-%: .venv/.dev
+bench-update bench-load bench-extend bench-rules bench-jax bench-pytensor: bench-%: .venv/.dev
 	$(QUIET) $(BIN)/python benchmarks/bench_$*.py
 
 bench-torch: .venv/.fbgemm  ## the PyTorch engine against its rivals: five tables

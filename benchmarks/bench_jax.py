@@ -11,6 +11,7 @@ One step of all three is compared first. Then they take turns, step by step, on 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -114,6 +115,7 @@ def measure(rows: int) -> dict[tuple[int, str], list[float]]:
 
 
 def main() -> None:
+    load = os.getloadavg()[0]
     found = {rows: measure(rows) for rows in (SMALL, LARGE)}
     table, wanted = [], {256: 80, 4_096: 8}
     for rows, seconds in found.items():
@@ -140,8 +142,10 @@ def main() -> None:
         ["rows", "ids", "method", "ms: median (lowest - highest)", "dense over it", "over 200,000"],
         table,
         "; ".join(said) + ". Ids drawn evenly; all arrays donated, in place by their addresses. "
-        "A row of the larger table is rarely in a cache: what its step takes longer is memory's "
-        "latency, the program is the same. " + machine("rowtune", "jax", "optax", "numpy"),
+        "Why a step takes longer on the larger table was not measured. Load of the machine (mean "
+        f"of a minute) {load:.1f} before and {os.getloadavg()[0]:.1f} after: above 1 before, other "
+        "work was running, and the medians are not those of a quiet machine. "
+        + machine("rowtune", "jax", "optax", "numpy"),
     )
 
 

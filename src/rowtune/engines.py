@@ -12,6 +12,7 @@ _SIX_ITEMS = {
     "torch": ("rowtune.torch.six_items", "run"),
     "jax": ("rowtune.jax.six_items", "run"),
     "pytensor": ("rowtune.pytensor.six_items", "run"),
+    "tensorflow": ("rowtune.tensorflow.six_items", "run"),
 }
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from readme import engine_code
 
 import rowtune.jax as rj
-from readme import engine_code
 
 
 def test_the_code_of_the_readme_runs():

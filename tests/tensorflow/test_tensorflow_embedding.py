@@ -1,4 +1,4 @@
-"""The embedding: lookups of any shape, gradients of what trains, refusals, frozen bytes."""
+"""The embedding: lookups of any shape, gradients of what trains, frozen bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import tensorflow as tf
 
 import rowtune.tensorflow as rtf
 from rowtune import Rows, Table, rules
-from rowtune.errors import IdError, NonFiniteError, ShapeError
 
 RNG = np.random.default_rng(0)
 TRAIN = [7, 0, 3, 8]
@@ -170,70 +169,6 @@ def test_few_rows_of_a_large_table_are_found_by_a_search():
         assert found.numpy().tolist() == [-1, 0, -1, 1, -1]
 
 
-@pytest.mark.parametrize("ids", [[0, 9], [-1], [[2], [1 << 40]], np.array([-9], np.int8)])
-@pytest.mark.parametrize("train", ["all", TRAIN])
-def test_an_id_that_is_no_row(ids, train):
-    emb = rtf.Embedding(np.zeros((9, 2)), train=train)
-    for given in (ids, tf.constant(ids, tf.int64)):
-        with pytest.raises(IdError, match="is not a row: expected 0 to 8"):
-            emb(given)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="expected 0 to 8"):
-        WAYS["graph"](emb)(tf.constant(ids, tf.int64))
-
-
-@pytest.mark.parametrize("choice", [{}, {"train": TRAIN}, {"columns": [1]}])
-def test_under_xla_an_id_that_is_no_row_is_nan_and_moves_nothing(choice):
-    emb = rtf.Embedding(np.ones((9, 2)), **choice)
-    optimizer = rtf.RowOptimizer("momentum", lr=1.0, weight_decay=0.5, check_finite=False)
-
-    @WAYS["xla"]
-    def step(ids):
-        with tf.GradientTape() as tape:
-            rows = emb(ids)
-            cost = tf.reduce_sum(rows)
-        optimizer.apply(tape.gradient(cost, emb.block), emb)
-        return rows
-
-    rows = step(tf.constant([9, -1, 3, 1 << 40])).numpy()
-    assert np.isnan(rows).all(axis=1).tolist() == [True, True, False, True]
-    expected = np.zeros(len(emb.rows), int)
-    expected[emb.rows.slots([3])] = 1
-    assert optimizer.state_of(emb).steps.numpy().tolist() == expected.tolist()
-
-
-def test_ids_that_are_no_integers():
-    emb = rtf.Embedding(np.zeros((9, 2)))
-    for ids in ([0.5], tf.constant([1.0]), [True], tf.constant([True])):
-        with pytest.raises(IdError, match="expected integers"):
-            emb(ids)
-    with pytest.raises(IdError, match="expected integers"):
-        WAYS["graph"](emb)(tf.constant([1.0]))
-    with pytest.raises(IdError, match="SparseTensor; expected a tensor"):
-        emb(tf.sparse.from_dense([1]))
-
-
-@pytest.mark.parametrize(
-    ("weights", "choice", "error", "words"),
-    [
-        (np.zeros(3), {}, ShapeError, "expected a table of two dimensions"),
-        (np.zeros((3, 2), int), {}, ShapeError, "dtype int64; expected one of float16"),
-        ([[1.0], [1.0, 2.0]], {}, ShapeError, "not one matrix"),
-        (np.zeros((3, 2)), {"train": [3]}, IdError, "train: id 3 is not a row"),
-        (np.zeros((3, 2)), {"train": [1, 1]}, IdError, "names row 1 twice"),
-        (np.zeros((3, 2)), {"columns": [2]}, IdError, "columns: id 2 is not a column"),
-        (np.zeros((3, 2)), {"train": [True]}, ShapeError, "mask has shape"),
-    ],
-)
-def test_weights_or_choices_that_make_no_sense(weights, choice, error, words):
-    with pytest.raises(error, match=words):
-        rtf.Embedding(weights, **choice)
-
-
-def test_a_trainable_variable_is_no_base():
-    with pytest.raises(ShapeError, match="trainable=False"):
-        rtf.Embedding(tf.Variable(np.zeros((3, 2))), train=[0])
-
-
 def test_it_does_what_the_table_of_the_numpy_engine_does():
     weights = RNG.standard_normal((9, 4))
     table = Table(weights, TRAIN, "adam", lr=0.1)
@@ -245,47 +180,3 @@ def test_it_does_what_the_table_of_the_numpy_engine_does():
             cost = tf.reduce_sum((emb(ids) - 1) ** 2) / 2
         optimizer.apply(tape.gradient(cost, emb.block), emb)
     np.testing.assert_allclose(emb.merge(), table.weights, rtol=1e-13)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_gradient_that_is_not_finite_changes_nothing(bad):
-    emb = rtf.Embedding(np.ones((3, 2)))
-    optimizer = rtf.RowOptimizer("adam")
-    values = np.array([[1, 1], [1, bad], [1, 1]])
-    slices = tf.IndexedSlices(tf.constant(values), tf.constant([0, 2, 1]))
-    with pytest.raises(NonFiniteError, match="gradient of row 2 of the variable"):
-        optimizer.apply(slices, emb)
-    with pytest.raises(NonFiniteError, match="gradient of row 1 of the variable"):
-        optimizer.apply(tf.constant(values), emb)  # dense
-    with pytest.raises(tf.errors.InvalidArgumentError, match="nothing was changed"):
-        tf.function(optimizer.apply)(slices, emb)
-    tf.function(optimizer.apply, jit_compile=True)(slices, emb)  # where nothing can be raised
-    state = optimizer.state_of(emb)
-    assert (emb.block.numpy() == 1).all() and not state.steps.numpy().any()
-    assert not state.arrays["m"].numpy().any()
-    assert int(state.iterations) == 1  # of XLA
-    trusting = rtf.RowOptimizer("sgd", check_finite=False)
-    trusting.apply(slices, emb)
-    assert not np.isfinite(emb.block.numpy()).all()
-
-
-def test_a_sum_over_duplicates_that_overflows_changes_nothing():
-    emb = rtf.Embedding(np.ones((2, 1), np.float32))
-    slices = tf.IndexedSlices(tf.fill((2, 1), 3e38), [1, 1])
-    with pytest.raises(NonFiniteError, match="sum over duplicates"):
-        rtf.RowOptimizer("sgd").apply(slices, emb)
-
-
-def test_a_gradient_for_a_row_that_is_not_there():
-    emb = rtf.Embedding(np.ones((3, 2)))
-    optimizer = rtf.RowOptimizer("sgd", lr=1.0)
-    for index in (3, -1):
-        slices = tf.IndexedSlices(tf.ones((2, 2), tf.float64), tf.constant([1, index]))
-        with pytest.raises(IdError, match="expected 0 to 2"):
-            optimizer.apply(slices, emb)
-        with pytest.raises(tf.errors.InvalidArgumentError, match="expected 0 to 2"):
-            tf.function(optimizer.apply)(slices, emb)
-        assert (emb.block.numpy() == 1).all()
-        tf.function(optimizer.apply, jit_compile=True)(slices, emb)
-        assert emb.block.numpy().tolist() == [[1, 1], [0, 0], [1, 1]]
-        emb.block.assign(tf.ones((3, 2), tf.float64))

@@ -89,12 +89,15 @@ import rowtune.tensorflow as rtf
 def grown_by(run):
     "Megabytes by which the process grew at most while it ran."
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    status = lambda what: int(re.search(rf"{what}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-    before = status("VmRSS")
+    before = kilobytes("VmRSS")
     run()
-    return (status("VmHWM") - before) / 1024
+    return (kilobytes("VmHWM") - before) / 1024
 
-emb, optimizer = rtf.Embedding(tf.zeros((1_000_000, 64)), range(0, 1_000_000, 2)), rtf.RowOptimizer("momentum")
+def kilobytes(what):
+    return int(re.search(rf"{what}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+emb = rtf.Embedding(tf.zeros((1_000_001, 64)), range(1_000_000))
+optimizer = rtf.RowOptimizer("momentum")
 optimizer.build([emb])
 
 def step(ids):
@@ -114,6 +117,6 @@ def test_a_step_makes_no_copy_of_the_table():
     done = subprocess.run(
         [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=120
     )
-    eager, graph, xla, a_copy = map(float, done.stdout.split())  # of a block of 122 MB
-    assert a_copy > 100, "the measure sees a copy"
-    assert max(eager, graph, xla) < 90
+    eager, graph, xla, a_copy = map(float, done.stdout.split())  # MB, of a block of 244
+    assert a_copy > 200, "the measure sees a copy"
+    assert max(eager, graph, xla) < 150  # XLA's compiler takes 80

@@ -10,7 +10,6 @@ from numpy import maximum, sign, where
 
 import rowtune.tensorflow as rtf
 from rowtune import rules
-from rowtune.errors import RuleError, ShapeError
 
 HYPER = {"lr_decay": 0.1, "initial_accumulator_value": 0.3, "momentum": 0.7, "eps": 1e-3}
 TOLERANCE = {np.float64: 1e-12, np.float32: 2e-5}
@@ -230,36 +229,3 @@ def test_every_name_that_a_rule_may_use_means_what_it_means_in_numpy():
     expected = where(values > 1e-3, sign(values), maximum(0.25, start[0]))
     np.testing.assert_array_equal(variable.numpy()[0], expected)
     np.testing.assert_array_equal(optimizer.states[0].arrays["seen"].numpy()[0], abs(values))
-
-
-@pytest.mark.parametrize(
-    ("rule", "hyper", "words"),
-    [
-        ("adamax2", {}, "there is no rule 'adamax2'"),
-        ("sgd", {"beta1": 0.9}, "takes no hyper-parameter 'beta1'"),
-        ("sgd", {"beta1": tf.constant(0.9)}, "takes no hyper-parameter 'beta1'"),
-        ("adam", {"lr": -1.0}, "lr=-1.0; expected at least 0"),
-        ("adam", {"betas": 0.9}, "expected two numbers"),
-        ("adam", {"decoupled": tf.constant(True)}, "decoupled must be True or False"),
-    ],
-)
-def test_a_rule_or_hyper_parameter_that_makes_no_sense(rule, hyper, words):
-    with pytest.raises(RuleError, match=words):
-        rtf.RowOptimizer(rule, **hyper)
-
-
-def test_a_state_or_variable_that_does_not_fit():
-    variable = tf.Variable(tf.zeros((3, 2)))
-    slices = tf.IndexedSlices(tf.ones((1, 2)), [0])
-    state = rtf.RowState("adam", variable)
-    with pytest.raises(ShapeError, match=r"write RowState\('sgd', variable\)"):
-        rtf.apply_rows("sgd", variable, slices, state)
-    with pytest.raises(ShapeError, match=r"rule 'adam' on a variable of shape \(4, 2\)"):
-        rtf.apply_rows("adam", tf.Variable(tf.zeros((4, 2))), slices, state)
-    with pytest.raises(ShapeError, match="Tensor is not a"):
-        rtf.RowState("adam", tf.zeros((3, 2)))
-    with pytest.raises(ShapeError, match="expected a table"):
-        rtf.RowState("adam", tf.Variable(tf.zeros(3)))
-    with pytest.raises(ShapeError, match=r"gradient has shape \(1, 3\)"):
-        rtf.apply_rows("adam", variable, tf.IndexedSlices(tf.ones((1, 3)), [0]), state)
-    assert not variable.numpy().any() and not state.steps.numpy().any()

@@ -23,7 +23,7 @@ class Groups(NamedTuple):
 
 def group(slots: NDArray[np.int32]) -> Groups:
     """Sort the trainable positions of a batch by slot; -1 (frozen) is left out."""
-    return Groups(*_group(slots))
+    return Groups(*group_slots(slots))
 
 
 def group_unique(slots: NDArray[np.int32]) -> Groups:
@@ -47,7 +47,7 @@ def _keep_trainable(slots: Any) -> Any:
 
 
 @numba.njit(nogil=True)
-def _group(slots: Any) -> Any:
+def group_slots(slots: Any) -> Any:
     """A radix sort of pairs of slot and position, each pair one number: half the memory traffic."""
     pairs = np.empty(slots.shape[0], np.int64)
     kept: Any = 0

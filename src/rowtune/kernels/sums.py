@@ -51,7 +51,7 @@ def sum_long_groups(
     starts: NDArray[np.int64], order: NDArray[np.int64], grads: NDArray[Any]
 ) -> NDArray[Any]:
     """One row for each group of more than `SEGMENT` positions, in the order of the groups."""
-    edges, firsts = _segments(starts)
+    edges, firsts = segments_of(starts)
     segments = np.empty((len(edges), grads.shape[1]), grads.dtype)
 
     num_chunks = -(-len(edges) // _SEGMENTS_PER_CHUNK)
@@ -59,21 +59,21 @@ def sum_long_groups(
     def work(chunk: int) -> None:
         begin = chunk * _SEGMENTS_PER_CHUNK
         end = min(begin + _SEGMENTS_PER_CHUNK, len(edges))
-        _sum_segments(grads, order, edges, segments, begin, end)
+        sum_segments(grads, order, edges, segments, begin, end)
 
     for_each_chunk(work, num_chunks)
-    sums: NDArray[Any] = _join(segments, firsts)
+    sums: NDArray[Any] = join_segments(segments, firsts)
     return sums
 
 
 @numba.njit(nogil=True)
-def _sum_segments(grads: Any, order: Any, edges: Any, segments: Any, begin: int, end: int) -> None:
+def sum_segments(grads: Any, order: Any, edges: Any, segments: Any, begin: int, end: int) -> None:
     for segment in range(begin, end):
         sum_positions(grads, order, edges[segment, 0], edges[segment, 1], segments[segment])
 
 
 @numba.njit(nogil=True)
-def _segments(starts: Any) -> Any:
+def segments_of(starts: Any) -> Any:
     """First and last positions of every segment, and each long group's first segment."""
     total = 0
     long_groups = 0
@@ -99,7 +99,7 @@ def _segments(starts: Any) -> Any:
 
 
 @numba.njit(nogil=True)
-def _join(segments: Any, firsts: Any) -> Any:
+def join_segments(segments: Any, firsts: Any) -> Any:
     sums = np.empty((firsts.shape[0] - 1, segments.shape[1]), segments.dtype)
     for g in range(sums.shape[0]):
         for j in range(sums.shape[1]):

@@ -18,8 +18,8 @@ from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_
 
 from rowtune import kernels, rules
 from rowtune.kernels.fused import kernel_of
-from rowtune.kernels.grouping import _group
-from rowtune.kernels.sums import SEGMENT, _join, _segments, _sum_segments
+from rowtune.kernels.grouping import group_slots
+from rowtune.kernels.sums import SEGMENT, join_segments, segments_of, sum_segments
 from rowtune.pytensor.move_rows import MoveRows
 
 _SOURCE = """
@@ -51,10 +51,10 @@ def _compiled(op: MoveRows, node: Apply, **_: Any) -> tuple[Any, str]:  # noqa: 
     known = {
         "np": np,
         "SEGMENT": SEGMENT,
-        "group": _group,
-        "segments_of": _segments,
-        "sum_segments": _sum_segments,
-        "join": _join,
+        "group": group_slots,
+        "segments_of": segments_of,
+        "sum_segments": sum_segments,
+        "join": join_segments,
         "kernel": kernel_of(op.rule, op.decay),
     }
     function = compile_numba_function_src(source, "move_rows", known)
