@@ -277,13 +277,14 @@ def test_a_wrong_hyper_parameter_is_torchs_own_error(name, wrong):
 def test_arguments_and_their_order_are_torchs(name):
     ours = inspect.signature(getattr(rt.optim, name)).parameters
     theirs = inspect.signature(getattr(torch.optim, name)).parameters
-    assert list(ours.values())[:-2] == list(theirs.values())
-    assert list(ours)[-2:] == ["check_finite", "catch_up"]
+    own = {"check_finite": True, "catch_up": False, "max_norm": None, "lr_scale": None}
+    assert list(ours.values())[: -len(own)] == list(theirs.values())
+    assert list(ours)[-len(own) :] == list(own)
     model = Model()
     given = (0.5, 0.9, 0, 0.1, True) if name == "SGD" else (0.5,)
     optimizer = getattr(rt.optim, name)(model.parameters(), *given)
     plain = getattr(torch.optim, name)(model.parameters(), *given)
-    assert optimizer.defaults == {**plain.defaults, "check_finite": True, "catch_up": False}
+    assert optimizer.defaults == {**plain.defaults, **own}
     for wrong in ([], "words", [1.0]):
         caught = []
         for module in (rt.optim, torch.optim):
