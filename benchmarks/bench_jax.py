@@ -6,7 +6,8 @@ lookup, loss, gradient, Adam; its arrays are donated, and come back in the same 
 * optax, dense: `jax.value_and_grad` of the matrix, `optax.adam`, `optax.apply_updates`.
 * rowwise(optax.adam), rule("adam"): `rowtune.jax.step` on a table that trains whole.
 
-One step of all three is compared first. Then they take turns on the same batches: one dense step, then a row of each of the others.
+One step of all three is compared first. Then they take turns on the same batches: one dense step,
+then several of each of the others.
 """
 
 from __future__ import annotations
