@@ -14,11 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
 from rowtune.rules.tuned import Tuned
 
-_LONGEST = 1 << 16  # rows of a constant
 _BITS = 12  # of a step count that are kept; the rest is interpolated
 
 
@@ -28,7 +26,7 @@ class ClockReader:
     def __init__(self, tuned: Tuned) -> None:
         self._rule, self._hyper = tuned.rule, tuned.hyper
         self._dtype = tuned.dtype
-        self._table = _standing(tuned)
+        self._table = tuned.standing_clock()
 
     def __call__(self, t: Array) -> list[Array]:
         """Columns (u, 1), one for each of the clock's names, at step counts ``t`` (u,) from 1."""
@@ -65,14 +63,3 @@ class ClockReader:
         past = (t - (low << shift)).astype(self._dtype) / (1 << shift).astype(self._dtype)
         here, there = (table.at[i].get(mode="clip") for i in (index, index + 1))
         return here + past[:, None] * (there - here)
-
-
-def _standing(tuned: Tuned) -> NDArray[Any] | None:
-    """The table up to where the clock stands still, None where it does not before `_LONGEST`."""
-    if not tuned.rule.clock_names:
-        return None
-    table = tuned.clock_table(_LONGEST // 2)
-    if len(tuned.clock_table(len(table))) > len(table):
-        return None  # it has grown: it goes on
-    moving = np.flatnonzero((table != table[-1]).any(axis=1))
-    return table[: moving[-1] + 2 if len(moving) else 1]

@@ -16,8 +16,6 @@ from pytensor.tensor.variable import TensorVariable
 from rowtune.pytensor.hyper import Hyper
 from rowtune.rules import Rule
 
-_LONGEST = 1 << 17  # of a table that is made beforehand
-
 
 def clock_of(hyper: Hyper, most_steps: TensorVariable) -> TensorVariable:
     """A variable of T x c: the clock's numbers by step count; the last row serves all later ones.
@@ -28,13 +26,10 @@ def clock_of(hyper: Hyper, most_steps: TensorVariable) -> TensorVariable:
         No touched row has taken more steps after this update.
     """
     if hyper.symbolic.keys().isdisjoint(hyper.rule.clock_takes):
-        table = hyper.tuned.clock_table(0)
-        while len(table) < _LONGEST:
-            longer = hyper.tuned.clock_table(len(table))
-            if len(longer) == len(table):  # it stands still
-                width = len(hyper.rule.clock_names)
-                return shared(table, name="clock", borrow=True, shape=(None, width))
-            table = longer
+        table = hyper.tuned.standing_clock()
+        if table is not None:
+            width = len(hyper.rule.clock_names)
+            return shared(table, name="clock", borrow=True, shape=(None, width))
     numbers = [pt.as_tensor(hyper[name], dtype="float64") for name in hyper.rule.clock_takes]
     return ClockTable(hyper.rule, hyper.tuned.dtype.name)(most_steps, *numbers)
 

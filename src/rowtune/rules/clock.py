@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from rowtune.rules.form import Rule
 
 _FIRST_LENGTH = 256
+_LONGEST = 1 << 16  # rows of a table that stands still
 _FOR_EVER = float(1 << 62)
 
 
@@ -47,6 +48,16 @@ class Clock:
             self._ends = bool((table[-1] == last[0]).all())
             self._table = table
         return self._table
+
+    def standing(self) -> NDArray[Any] | None:
+        """The table up to where the clock comes to a stand, for engines that make it a constant of
+        a program; None where it goes on for `_LONGEST` steps.
+        """
+        table = self.table(_LONGEST // 2)
+        if not self._ends:
+            return None
+        moving = np.flatnonzero((table != table[-1]).any(axis=1))
+        return table[: moving[-1] + 2 if len(moving) else 1]
 
     def _at(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         if self._function is None:

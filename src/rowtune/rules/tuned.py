@@ -79,6 +79,11 @@ class Tuned:
         assert self._clock is not None
         return self._clock.table(most)
 
+    def standing_clock(self) -> NDArray[Any] | None:
+        """The clock's whole table where it comes to a stand: see `Clock.standing`."""
+        assert self._clock is not None
+        return self._clock.standing()
+
     def numbers_at(
         self, t: NDArray[np.int32], lr_scale: Any = None, constants: NDArray[Any] | None = None
     ) -> list[Any]:

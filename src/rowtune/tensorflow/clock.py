@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from rowtune.rules.tuned import Tuned
-
-_LONGEST = 1 << 16  # rows of a constant
 
 
 class ClockReader:
@@ -24,7 +20,7 @@ class ClockReader:
 
     def __init__(self, tuned: Tuned, changing: frozenset[str]) -> None:
         self._rule, self._dtype = tuned.rule, tuned.dtype
-        table = None if changing & set(tuned.rule.clock_takes) else _standing(tuned)
+        table = None if changing & set(tuned.rule.clock_takes) else tuned.standing_clock()
         with tf.init_scope():
             self._table = None if table is None else tf.constant(table)
 
@@ -39,14 +35,3 @@ class ClockReader:
         given = {name: hyper[name] for name in self._rule.clock_takes}
         t = tf.cast(t, tf.float64)[:, None]
         return [tf.cast(x + 0.0 * t, self._dtype) for x in self._rule.clock(t, **given)]
-
-
-def _standing(tuned: Tuned) -> NDArray[Any] | None:
-    """The table up to where the clock stands still, None where it does not before `_LONGEST`."""
-    if not tuned.rule.clock_names:
-        return None
-    table = tuned.clock_table(_LONGEST // 2)
-    if len(tuned.clock_table(len(table))) > len(table):
-        return None  # it has grown: it goes on
-    moving = np.flatnonzero((table != table[-1]).any(axis=1))
-    return table[: moving[-1] + 2 if len(moving) else 1]
