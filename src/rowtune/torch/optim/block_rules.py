@@ -35,6 +35,7 @@ class BlockRules(BlockStates):
         """Scales of the learning rates of a block's rows; what is owed so far goes by the old."""
         if group["lr_scale"] is not None:
             check_takes_lr(tuned.rule)
+            row_rates.check(group, is_rows=True)
             # Once, and not in every step; and as torch.load takes it.
             group["lr_scale"] = row_rates.as_tensor(group["lr_scale"])
         scale, changed = self._rates.of(block, group["lr_scale"], tuned.dtype)
@@ -106,7 +107,8 @@ class BlockRules(BlockStates):
         if tuned is None or changed:
             check_options(group, map(self._is_rows, group["params"]))
             tuned = self._tune(group, dtype, tuned)
-            options = {key: x for key, x in group.items() if key != "params"}
+            # Rates of rows are no part of a rule, and have a memory of their own.
+            options = {k: x for k, x in group.items() if k not in ("params", "lr_scale")}
             fixed = all(map(_is_unchanging, options.values()))
             self._tuned[index, dtype] = options if fixed else None, tuned
         return tuned

@@ -191,7 +191,7 @@ class RowOptimizer(BlockRules):
                 name, hyper = self.rule_of(group)
                 get(name).hyper(**{key: number(value) for key, value in hyper.items()})
             check_options(group, map(self._is_rows, group["params"]))
-            row_rates.check_length(group)
+            row_rates.check_numbers(group)
         except RowtuneError:
             self.param_groups.pop()
             raise

@@ -13,32 +13,38 @@ from rowtune.errors import RuleError, ShapeError
 
 
 def check(group: dict[str, Any], is_rows: bool) -> None:
-    """Refuse scales that no step could take.
+    """Refuse scales for anything but the rows of one block.
 
     Raises
     ------
-    RuleError, ShapeError
-        Numbers outside 0 to 1, more of them than the block has rows, or a group that is not one
-        block.
+    RuleError
+        A group that is not one block.
     """
-    given = group.get("lr_scale")
-    if given is None:
-        return
-    if len(group["params"]) != 1 or not is_rows:
+    if group["lr_scale"] is not None and (len(group["params"]) != 1 or not is_rows):
         raise RuleError(
             "lr_scale is for the rows of one block of a rowtune.torch embedding; give that block a "
             'group of its own: {"params": [embedding.block], "lr_scale": scale}'
         )
-    scales(given, group["params"][0], np.dtype(np.float64))
 
 
-def check_length(group: dict[str, Any]) -> None:
-    """Refuse scales for fewer rows than there are: none can have been added yet."""
-    given = group.get("lr_scale")
-    if given is not None and len(as_tensor(given)) < len(group["params"][0]):
+def check_numbers(group: dict[str, Any]) -> None:
+    """Refuse numbers that no step could take, or fewer than there are rows: none can have been
+    added yet.
+
+    Raises
+    ------
+    RuleError, ShapeError
+        See `scales`.
+    """
+    given = group["lr_scale"]
+    if given is None:
+        return
+    block, numbers = group["params"][0], as_tensor(given)
+    scales(numbers, block, np.dtype(np.float64))
+    if len(numbers) < len(block):
         raise ShapeError(
-            f"lr_scale has {len(as_tensor(given))} numbers for a block of "
-            f"{len(group['params'][0])} rows; expected one for each, in the order of rows.ids"
+            f"lr_scale has {len(numbers)} numbers for a block of {len(block)} rows; expected one "
+            "for each, in the order of rows.ids"
         )
 
 
@@ -59,7 +65,7 @@ def scales(given: Any, block: Tensor, dtype: np.dtype[Any]) -> Tensor:
     Raises
     ------
     RuleError, ShapeError
-        See `check`.
+        Numbers outside 0 to 1, or more of them than the block has rows.
     """
     numbers = as_tensor(given).detach().cpu().double().numpy()
     count = len(block)
