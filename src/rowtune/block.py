@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune import numpy_engine
-from rowtune.bounds import Bounds
+from rowtune.bounds import NO_BOUNDS, Bounds
 from rowtune.catch_up import Debts
 from rowtune.errors import NonFiniteError, PatchError
 from rowtune.kernels.grouping import group
-from rowtune.numpy_engine import NO_BOUNDS
 from rowtune.patch import Patch
 from rowtune.rules.lr_scale import check_takes_lr
 from rowtune.rules.tuned import Tuned

@@ -62,3 +62,6 @@ def check_bound(name: str, value: Any) -> None:
     good = issubclass(kind, Real) and kind is not bool and float(value) > 0
     if value is not None and not good:
         raise RuleError(f"{name}={value!r}; expected a positive number, or None for no bound")
+
+
+NO_BOUNDS = Bounds()

@@ -95,11 +95,9 @@ class Debts:
         if self._tuned.decay != "none":
             self._step_through(trained, slots)
             return
-        dtype, scale = self._tuned.dtype, trained.lr_scale[slots, None]
-        before = trained.block[slots]
+        scale, before = trained.lr_scale[slots, None], trained.block[slots]
         self._pay_at_one_rate(trained._replace(lr_scale=None), slots)
-        way = trained.block[slots].astype(dtype) - before.astype(dtype)
-        after = (before.astype(dtype) + scale * way).astype(before.dtype)
+        after = before + scale * (trained.block[slots] - before)
         trained.block[slots] = np.where(scale == 0, before, after)
 
     def _pay_at_one_rate(self, trained: Trained, slots: NDArray[np.int32]) -> None:

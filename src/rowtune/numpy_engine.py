@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune import numpy_verbs
-from rowtune.bounds import Bounds
+from rowtune.bounds import NO_BOUNDS, Bounds
 from rowtune.finite import refuse_non_finite
 from rowtune.kernels import norms
 from rowtune.kernels import update as kernels
@@ -18,8 +18,6 @@ from rowtune.rules import bind
 from rowtune.rules.decay import with_decay
 from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained, step
-
-NO_BOUNDS = Bounds()
 
 
 def update(

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rowtune import checks
 from rowtune.block import Block
-from rowtune.bounds import Bounds
+from rowtune.bounds import NO_BOUNDS, Bounds
 from rowtune.rows import Rows
 from rowtune.rules.absent import check_catch_up
 from rowtune.rules.tuned import Tuned
@@ -75,7 +75,7 @@ class TableHyper:
 
     @bounds.setter
     def bounds(self, value: Bounds | None) -> None:
-        value = value or Bounds()
+        value = value or NO_BOUNDS
         if self._block.debts is not None:
             value.check_catch_up()
         self._block.bounds = value
