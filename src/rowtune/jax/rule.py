@@ -120,15 +120,12 @@ class _Running:
         """
         rule, hyper = self.tuned.rule, self.tuned.hyper
         decay, *others = self.tuned.constants
-        names = [name for name in rule.number_names if name not in rule.clock_names]
-        by_name: dict[str, Any] = dict(zip(names, others, strict=True))
         if self._schedule is not None:
             lr = jnp.asarray(self._schedule(table_steps), self.tuned.dtype)
-            by_name["lr"] = lr
+            others[list(rule.numbers(hyper)).index("lr")] = lr
             if self.tuned.decay == "decoupled":
                 decay = 1 - lr * self.tuned.dtype.type(hyper["weight_decay"])
-        by_name.update(zip(rule.clock_names, self._clock(t), strict=True))
-        return [decay, *(by_name[name] for name in rule.number_names)]
+        return [decay, *rule.in_order(self._clock(t), others)]
 
 
 def _check_takes_schedule(rule: Rule) -> None:

@@ -23,11 +23,9 @@ def as_graph(op: MoveRows, inputs: list[Any]) -> list[Any]:
     rule = op.rule
 
     def numbers_at(t: Any, scale: None) -> list[Any]:  # noqa: ARG001
-        columns = _clock_at(clock, t)
-        by_name = {x: columns[i][:, None] for i, x in enumerate(rule.clock_names)}
-        others = [name for name in rule.number_names if name not in by_name]
-        by_name.update({name: numbers[i + 1] for i, name in enumerate(others)})
-        return [numbers[0], *(by_name[name] for name in rule.number_names)]
+        columns = [column[:, None] for column in _clock_at(clock, t)]
+        others = [numbers[i] for i in range(1, 1 + len(rule.number_names) - len(columns))]
+        return [numbers[0], *rule.in_order(columns, others)]
 
     function = with_decay(bind(rule.function, verbs.OPERATIONS), op.decay)
     moved = step(verbs, function, Trained(block, tuple(state), steps), slots, grads, numbers_at)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -130,6 +130,14 @@ class Rule:
             else:
                 raise RuleError(f"rule {self.name!r} asks for {name!r}, which nothing gives it")
         return found
+
+    def in_order(self, clock: Iterable[Any], others: Iterable[Any]) -> list[Any]:
+        """The numbers of the function in its order: the clock's, and the rest as `numbers` has it.
+
+        Of any engine: numbers, arrays or variables.
+        """
+        by_clock, rest = dict(zip(self.clock_names, clock, strict=True)), iter(others)
+        return [by_clock[n] if n in by_clock else next(rest) for n in self.number_names]
 
     def first_values(self, hyper: Mapping[str, float | bool]) -> dict[str, float]:
         """What each state array is filled with before a row's first step."""

@@ -30,8 +30,10 @@ def own_decay(decay: Any, lr_scale: Any, one: Any) -> Any:
 def own_numbers(rule: Rule, decay_kind: str, numbers: list[Any], lr_scale: Any) -> list[Any]:
     """The decay's number and the rule's (as `rowtune.step.step` wants them) with the rates of rows.
 
-    ``lr_scale`` is of shape (u, 1), for the touched rows.
+    ``lr_scale`` is of shape (u, 1), for the touched rows; None leaves the numbers as they are.
     """
+    if lr_scale is None:
+        return numbers
     decay, *others = numbers
     if decay_kind == "decoupled":
         decay = own_decay(decay, lr_scale, 1)

@@ -59,7 +59,7 @@ class Tuned:
         # A table of thousands of powers is kept while nothing that it depends on has changed.
         if self._clock is None or clock.hyper != self._clock.hyper:
             self._clock = clock
-        self.hyper, self._numbers, self._decay_number = new, numbers, decay
+        self.hyper = new
         self.constants = np.array([decay, *numbers.values()], dtype=self.dtype)
         self.decay = kind_of_decay(new)
 
@@ -92,10 +92,7 @@ class Tuned:
         """
         table = self.clock_table(int(t.max(initial=0)))
         clock = table[np.minimum(t, len(table) - 1)]
-        by_name = {name: clock[:, i : i + 1] for i, name in enumerate(self.rule.clock_names)}
+        columns = [clock[:, i : i + 1] for i in range(clock.shape[1])]
         decay, *others = self.constants if constants is None else constants
-        by_name.update(zip(self._numbers, others, strict=True))
-        numbers = [decay, *(by_name[name] for name in self.rule.number_names)]
-        return (
-            numbers if lr_scale is None else own_numbers(self.rule, self.decay, numbers, lr_scale)
-        )
+        numbers = [decay, *self.rule.in_order(columns, others)]
+        return own_numbers(self.rule, self.decay, numbers, lr_scale)

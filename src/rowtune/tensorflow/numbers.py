@@ -74,17 +74,14 @@ class Numbers:
         now = {name: _now(x, iterations) for name, x in changing.items()}
         hyper = {**self.tuned.hyper, **now}
         decay, *others = (tf.constant(x, self._dtype) for x in self.tuned.constants)
-        own = [name for name in self.rule.number_names if name not in self.rule.clock_names]
-        by_name: dict[str, Any] = dict(zip(own, others, strict=True))
-        for name in own:
+        for place, name in enumerate(self.rule.numbers(self.tuned.hyper)):
             if name in now:
-                by_name[name] = tf.cast(now[name], self._dtype)
+                others[place] = tf.cast(now[name], self._dtype)
             elif name.removeprefix("one_minus_") in now:
-                by_name[name] = tf.cast(1.0 - now[name.removeprefix("one_minus_")], self._dtype)
+                others[place] = tf.cast(1.0 - now[name.removeprefix("one_minus_")], self._dtype)
         if "lr" in now or "weight_decay" in now:
             decay = tf.cast(_decay_number(self.decay, hyper), self._dtype)
-        by_name.update(zip(self.rule.clock_names, self._clock(t, hyper), strict=True))
-        return [decay, *(by_name[name] for name in self.rule.number_names)]
+        return [decay, *self.rule.in_order(self._clock(t, hyper), others)]
 
 
 @lru_cache(maxsize=32)

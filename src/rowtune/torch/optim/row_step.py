@@ -120,14 +120,9 @@ def _plain(
     def numbers_at(t: Tensor, lr_scale: Tensor | None) -> list[Any]:
         clock = table[t.clamp(max=len(table) - 1).to(torch.int64)]
         decay, *constants = tuned.constants.tolist()
-        names, given = tuned.rule.clock_names, iter(constants)
-        numbers = [decay] + [
-            clock[:, names.index(name), None] if name in names else next(given)
-            for name in tuned.rule.number_names
-        ]
-        return (
-            numbers if lr_scale is None else own_numbers(tuned.rule, tuned.decay, numbers, lr_scale)
-        )
+        columns = [clock[:, i, None] for i in range(clock.shape[1])]
+        numbers = [decay, *tuned.rule.in_order(columns, constants)]
+        return own_numbers(tuned.rule, tuned.decay, numbers, lr_scale)
 
     def move() -> None:
         if debts is not None:
