@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import numpy as np
 import pytest
+from trajectory import assert_is_numpys
 
 from rowtune import six_items
 from rowtune.pytensor.six_items import run
@@ -18,13 +18,7 @@ def test_the_trajectory_is_that_of_the_numpy_engine(dim, seed):
     before = problem.start.tobytes()
     told = []
     ours = run(problem, lambda *all: told.append(all))
-    reference = six_items.run_numpy(problem)
-    assert ours.engine == "pytensor"
-    assert ours.trajectory.shape == (21, 6, dim)
-    assert ours.trajectory.dtype == np.float64
-    np.testing.assert_allclose(ours.trajectory, reference.trajectory, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(ours.losses, reference.losses, rtol=0, atol=1e-9)
-    assert abs(ours.trajectory[-1] - ours.trajectory[0]).max() > 0.5, "it has learned something"
+    assert_is_numpys(ours, problem, "pytensor")
     assert problem.start.tobytes() == before
     assert told[0] == ("training six items", 100, 2000) and len(told) == 20
 

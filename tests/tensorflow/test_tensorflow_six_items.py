@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from trajectory import assert_is_numpys
 
 from rowtune import six_items
 from rowtune.tensorflow.six_items import run
@@ -12,13 +13,7 @@ from rowtune.tensorflow.six_items import run
 @pytest.mark.parametrize(("dim", "seed"), [(2, 0), (3, 2)])
 def test_the_trajectory_is_that_of_the_numpy_engine(dim, seed):
     problem = six_items.Problem.draw(dim, 2000, seed)
-    ours, reference = run(problem), six_items.run_numpy(problem)
-    assert ours.engine == "tensorflow"
-    assert ours.trajectory.shape == (21, 6, dim)
-    assert ours.trajectory.dtype == np.float64
-    np.testing.assert_allclose(ours.trajectory, reference.trajectory, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(ours.losses, reference.losses, rtol=0, atol=1e-9)
-    assert abs(ours.trajectory[-1] - ours.trajectory[0]).max() > 0.5, "it has learned something"
+    assert_is_numpys(run(problem), problem, "tensorflow")
 
 
 def test_the_problem_stays_as_it_was_drawn():
