@@ -55,7 +55,7 @@ def assemble(table: RowTable, rows: Array, slots: Array, ids: Array, valid: Arra
 
 
 def _taken(rows: Array, slots: Array) -> Array:
-    """Zeros where there is no such row, so that its gradient goes nowhere."""
+    """Some row where there is no such one: what is put in its place takes its gradient, too."""
     if rows.shape[0] == 0:
         return jnp.zeros((*slots.shape, rows.shape[1]), rows.dtype)
-    return rows.at[slots].get(mode="fill", fill_value=0)
+    return rows.at[slots].get(mode="clip")
