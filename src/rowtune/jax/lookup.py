@@ -40,17 +40,22 @@ def assemble(table: RowTable, rows: Array, slots: Array, ids: Array, valid: Arra
 
     ``rows`` may be those touched, in another dtype, with ``slots`` their places in it.
     """
-    shape, dtype = (*slots.shape, table.width), table.block.dtype
-    nan = jnp.asarray(jnp.nan, dtype)
     if table.num_rows == 0:
-        return jnp.full(shape, nan)
-    trained = _taken(rows, slots).astype(dtype)
+        return jnp.full((*slots.shape, table.width), jnp.nan, table.block.dtype)
+    return put_in_place(table, _taken(rows, slots), slots < rows.shape[0], ids, valid)
+
+
+def put_in_place(table: RowTable, trained: Array, trains: Array, ids: Array, valid: Array) -> Array:
+    """``trained`` rows (..., C) where the id ``trains``; that of the base elsewhere; else NaN."""
+    dtype = table.block.dtype
+    nan = jnp.asarray(jnp.nan, dtype)
+    trained = trained.astype(dtype)
     if table.base is None:
         return jnp.where(valid[..., None], trained, nan)
     frozen = jax.lax.stop_gradient(table.base).at[ids].get(mode="clip").astype(dtype)
     out = widened(trained, frozen, table.columns)
     if table.slots is not None:
-        out = jnp.where((slots < rows.shape[0])[..., None], out, frozen)
+        out = jnp.where(trains[..., None], out, frozen)
     return jnp.where(valid[..., None], out, nan)
 
 

@@ -104,6 +104,15 @@ def row_grads(table: RowTable, ids: Any, grads: Any) -> RowGrads:
         raise ShapeError(
             f"gradients have shape {grads.shape}; expected {expected}, one for each id"
         )
-    flat = grads.reshape(-1, expected[-1]).astype(touched.rows.dtype)
+    return _summed(touched, grads)
+
+
+def sum_slots(table: RowTable, slots: Array, grads: Array) -> RowGrads:
+    """The same from the slots (n,) of ids, k for those that have none, and gradients (n, C)."""
+    return _summed(touch_slots(table, slots), grads)
+
+
+def _summed(touched: Touched, grads: Array) -> RowGrads:
+    flat = grads.reshape(-1, grads.shape[-1]).astype(touched.rows.dtype)
     sums = jnp.zeros_like(touched.rows).at[touched.positions.reshape(-1)].add(flat, mode="drop")
     return RowGrads(touched.slots, sums)

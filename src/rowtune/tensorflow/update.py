@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from rowtune.rules import Rule, bind, get
 from rowtune.rules.decay import with_decay
 from rowtune.step import Trained, step
 from rowtune.tensorflow import verbs
-from rowtune.tensorflow.numbers import numbers_of
+from rowtune.tensorflow.numbers import Numbers, numbers_of
 from rowtune.tensorflow.slices import leave_out, touched_rows
 from rowtune.tensorflow.state import RowState, block_of
 from rowtune.tensorflow.tracing import as_written, assert_before, is_known, on_host, under_xla
@@ -63,20 +64,30 @@ def apply_rows(
     if slices is None or 0 in block.shape:
         state.iterations.assign_add(1)
         return
-    slots, sums = touched_rows(slices, block, verbs.state_dtype(block))
-    if check_finite:
-        slots, sums = _finite(slots, sums)
     iterations = tf.identity(state.iterations)
-    step(
-        verbs,
-        with_decay(bind(chosen.function, verbs.OPERATIONS), numbers.decay),
-        Trained(block, tuple(state.arrays[name] for name in chosen.state), state.steps),
-        slots,
-        sums,
-        lambda t, _: numbers.at(t, iterations, changing),
+    trained = Trained(block, tuple(state.arrays[name] for name in chosen.state), state.steps)
+    slots = move_rows(
+        numbers, trained, slices, lambda t: numbers.at(t, iterations, changing), check_finite
     )
     with tf.control_dependencies([slots]):  # not before the gradient is known to be finite
         state.iterations.assign_add(1)
+
+
+def move_rows(
+    numbers: Numbers,
+    trained: Trained,
+    gradient: Any,
+    numbers_at: Callable[[Any], Sequence[Any]],
+    check_finite: bool = True,
+) -> Any:
+    """Move the rows of ``trained``, variables all, that a gradient touches; returns their slots."""
+    block, rule = trained.block, numbers.rule
+    slots, sums = touched_rows(gradient, block, verbs.state_dtype(block))
+    if check_finite:
+        slots, sums = _finite(slots, sums)
+    bound = with_decay(bind(rule.function, verbs.OPERATIONS), numbers.decay)
+    step(verbs, bound, trained, slots, sums, lambda t, _: numbers_at(t))
+    return slots
 
 
 def _finite(slots: Any, sums: Any) -> tuple[Any, Any]:

@@ -21,13 +21,14 @@ class RowGradient(NamedTuple):
     unique: bool  # whether slots ascend and none but -1 comes twice
 
 
-def row_gradient(parameter: Tensor) -> RowGradient:
-    """The gradient of a block, whichever form it has.
+def row_gradient(parameter: Tensor, grad: Tensor | None = None) -> RowGradient:
+    """The gradient of a block, whichever form it has; its own where no other ``grad`` is given.
 
     Touched means looked up. A row-sparse gradient says which rows those are. A dense one has the
     record of its lookups, and rows that are not zero: they have a gradient from elsewhere.
     """
-    grad = parameter.grad
+    own = grad is None
+    grad = parameter.grad if grad is None else grad
     assert grad is not None
     if grad.is_sparse:
         if grad.sparse_dim() != 1:
@@ -39,7 +40,7 @@ def row_gradient(parameter: Tensor) -> RowGradient:
         on_cpu = slots.device.type == "cpu" and len(slots)
         unique = ascend(as_array(slots)) if on_cpu else grad.is_coalesced()
         return RowGradient(slots, grad._values(), unique)
-    record = _record(parameter)
+    record = _record(parameter) if own else None
     if grad.device.type == "cpu" and grad.dtype in (torch.float32, torch.float64):
         marks = None if record is None else as_array(record)
         grad = grad.contiguous()

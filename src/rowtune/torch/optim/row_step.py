@@ -36,7 +36,7 @@ class Options(NamedTuple):
 
 def prepare(
     parameter: Tensor, tuned: Tuned, state: dict[str, Tensor], most_steps: int, options: Options,
-    lr_scale: Tensor | None = None, debts: BlockDebts | None = None,
+    lr_scale: Tensor | None = None, debts: BlockDebts | None = None, grad: Tensor | None = None,
 ) -> Move:  # fmt: skip
     """Group and check the gradient of a block; what is returned moves the touched rows.
 
@@ -48,13 +48,15 @@ def prepare(
         No row will have taken more steps than this.
     lr_scale : Tensor (k,) or None
         In ``tuned.dtype``, on the device of the block.
+    grad : Tensor (k, D) or None
+        In place of the block's own gradient, row-sparse or not.
 
     Raises
     ------
     NonFiniteError
         NaN or infinity in a touched row's gradient. Nothing has been changed then.
     """
-    slots, grads, unique = row_gradient(parameter)
+    slots, grads, unique = row_gradient(parameter, grad)
     if not len(slots):
         return lambda: None if debts is None else debts.record()
     if options.maximize:

@@ -1,0 +1,296 @@
+"""`Embedding`: Keras's layer of that name, of which the chosen rows train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from rowtune.errors import IdError, PatchError, ShapeError
+from rowtune.keras import blocks, choice
+from rowtune.keras.backend import backend
+from rowtune.rows import Choice, Rows
+
+
+@keras.saving.register_keras_serializable(package="rowtune")
+class Embedding(keras.layers.Layer):  # type: ignore[misc]
+    """A table of N rows of which the chosen ones train; the others keep their bits.
+
+    Arguments are those of `keras.layers.Embedding`, and two more.
+
+    Parameters
+    ----------
+    input_dim, output_dim : int
+        N and D.
+    embeddings_initializer : initializer
+        Of the whole table, where no ``weights`` are given.
+    embeddings_regularizer, embeddings_constraint : optional
+        Of the trainable rows alone. Both look at all of them in every step, which costs as much as
+        there are.
+    mask_zero : bool
+        Id 0 is padding: the layer gives a mask. Its row is one like any other.
+    weights : array (N, D) or [array], optional
+        Rows of float16, bfloat16 and float32 stay in that dtype where they are frozen; others are
+        converted to the dtype of the layer's variables.
+    train : "all", boolean mask of N, ids, or slice
+        The rows that train. Ids stay your own.
+    columns : None, "all", boolean mask of D, indices, or slice
+        The columns of them that do.
+
+    Attributes
+    ----------
+    block : Variable (k, C)
+        The rows that train, in the order of ``rows.ids``: the one trainable weight.
+    base : Variable (N, D) or None
+        The frozen storage, not trainable; None where all of the table trains.
+    rows : rowtune.Rows
+
+    Raises
+    ------
+    IdError, ShapeError
+        At construction: ids out of range or named twice, weights of another shape.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        *,
+        train: Choice = "all",
+        columns: Choice | None = None,
+        base_dtype: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name, size in (("input_dim", input_dim), ("output_dim", output_dim)):
+            if isinstance(size, bool) or not isinstance(size, int | np.integer) or size <= 0:
+                raise ShapeError(f"{name} is {size!r}; expected a positive integer")
+        super().__init__(**kwargs)
+        self.input_dim, self.output_dim = int(input_dim), int(output_dim)
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = keras.regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = keras.constraints.get(embeddings_constraint)
+        self.mask_zero = mask_zero
+        self.supports_masking = mask_zero
+        self.autocast = False
+        self.rows = Rows(self.input_dim, _on_host(train), _on_host(columns))
+        self._columns = self.rows.chosen_columns(self.output_dim)
+        self._base_dtype = base_dtype or self.variable_dtype
+        self.base: Any = None
+        if weights is not None:
+            matrix = self._as_matrix(weights)
+            self._base_dtype = keras.backend.standardize_dtype(matrix.dtype)
+            self._make_weights(matrix)
+            self.built = True
+
+    def build(self, input_shape: Any = None) -> None:  # noqa: ARG002 - Keras's name
+        """Make the weights, where the table was not given."""
+        if self.built:
+            return
+        shape = (self.input_dim, self.output_dim)
+        if self.trains_whole:
+            self._make_weights(None)
+        else:
+            # Drawn whole, so that a row does not depend on which others train.
+            drawn = self.embeddings_initializer(shape, dtype=self._base_dtype)
+            self._make_weights(_to_numpy(drawn))
+        self.built = True
+
+    @property
+    def trains_whole(self) -> bool:
+        """Whether nothing is frozen, neither row nor column."""
+        return self.rows.trains_all and self._columns is None
+
+    @property
+    def columns(self) -> NDArray[np.int64] | None:
+        """The columns that train, ascending; None where all do."""
+        return self._columns
+
+    def call(self, inputs: Any) -> Any:
+        """The rows of ``inputs``, of shape inputs.shape + (D,), in the layer's compute dtype.
+
+        Raises
+        ------
+        IdError
+            An id that is negative or not below N, where its value can be seen: eagerly. In a
+            TensorFlow graph it is `tf.errors.InvalidArgumentError`; in a program that XLA
+            compiles, JAX's among them, nobody can raise, and that row is NaN.
+        """
+        return ops.cast(self._table(self._as_ids(inputs)), self.compute_dtype)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:  # noqa: ARG002 - Keras's name
+        """Which ids are not 0, with ``mask_zero``."""
+        return ops.not_equal(inputs, 0) if self.mask_zero else None
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        """The shape of the ids, and D."""
+        return (*input_shape, self.output_dim)
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """The same with the dtype, without running the lookup."""
+        shape = self.compute_output_shape(inputs.shape)
+        ragged = {"ragged": True} if getattr(inputs, "ragged", False) else {}
+        return keras.KerasTensor(shape, dtype=self.compute_dtype, **ragged)
+
+    def merge(self) -> NDArray[Any]:
+        """The whole table (N, D) as a new array: trained rows in their places, the others as the
+        bits that they were.
+        """
+        block = _to_numpy(self.block)
+        if self.base is None:
+            return np.array(block)
+        whole = np.array(_to_numpy(self.base))
+        place: Any = self.rows.ids if self._columns is None else np.ix_(self.rows.ids, self._columns)
+        whole[place] = block.astype(whole.dtype)
+        return whole
+
+    # --- saving --------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """How to make the layer again. It holds which rows train, and no row."""
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+            "embeddings_regularizer": keras.regularizers.serialize(self.embeddings_regularizer),
+            "embeddings_constraint": keras.constraints.serialize(self.embeddings_constraint),
+            "mask_zero": self.mask_zero,
+            "train": choice.as_config(None if self.rows.trains_all else self.rows.ids),
+            "columns": choice.as_config(self._columns),
+            "base_dtype": self._base_dtype,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Embedding:
+        """The layer of a configuration, with rows of its initializer."""
+        chosen = {name: choice.from_config(config[name]) for name in ("train", "columns")}
+        return cls(**{**config, **chosen})
+
+    def save_own_variables(self, store: Any) -> None:
+        """Block, ids and base, by name."""
+        if not self.built:
+            return
+        store["block"] = self.block
+        store["ids"] = self.rows.ids
+        if self.base is not None:
+            store["base"] = self.base
+
+    def load_own_variables(self, store: Any) -> None:
+        """What `save_own_variables` wrote.
+
+        Raises
+        ------
+        PatchError
+            Rows of other ids than those that train here, or of a table of another shape.
+        """
+        names = {"block", "ids"} | ({"base"} if self.base is not None else set())
+        if set(store.keys()) != names:
+            raise PatchError(
+                f"{self.name}: the file holds {sorted(store.keys())}; expected {sorted(names)}. "
+                "Was it written by a layer of another class, or with other rows that train?"
+            )
+        if not np.array_equal(np.asarray(store["ids"]), self.rows.ids):
+            raise PatchError(
+                f"{self.name}: the file's block belongs to other rows than those that train here; "
+                "build the layer with the train=... that it was saved with"
+            )
+        for name in names - {"ids"}:
+            variable = getattr(self, name)
+            if tuple(store[name].shape) != tuple(variable.shape):
+                raise PatchError(
+                    f"{self.name}: the file's {name} has shape {tuple(store[name].shape)}; "
+                    f"expected {tuple(variable.shape)}"
+                )
+        for name in names - {"ids"}:
+            getattr(self, name).assign(store[name])
+
+    # --- making --------------------------------------------------------------------------------
+
+    def _as_matrix(self, weights: Any) -> NDArray[Any]:
+        if isinstance(weights, list | tuple) and len(weights) == 1:
+            weights = weights[0]  # as Keras's layers take them
+        matrix = _to_numpy(weights)
+        shape = (self.input_dim, self.output_dim)
+        if matrix.shape != shape:
+            raise ShapeError(f"weights have shape {matrix.shape}; expected {shape}")
+        name = keras.backend.standardize_dtype(matrix.dtype)
+        if not self.trains_whole and name in ("float16", "bfloat16", "float32"):
+            return matrix
+        if not name.startswith(("float", "bfloat")):
+            raise ShapeError(f"weights are {name}; expected floats: weights.astype('float32')")
+        return matrix if name == self.variable_dtype else _cast(matrix, self.variable_dtype)
+
+    def _make_weights(self, matrix: NDArray[Any] | None) -> None:
+        """``matrix``: None where the initializer makes the block, all of which trains."""
+        rows = None
+        if matrix is not None and not self.trains_whole:
+            self.base = self.add_weight(
+                name="base",
+                shape=matrix.shape,
+                dtype=self._base_dtype,
+                initializer=_as_it_is(matrix),
+                trainable=False,
+            )
+        if matrix is not None:
+            rows = matrix if self.rows.trains_all else matrix[self.rows.ids]
+            rows = rows if self._columns is None else rows[:, self._columns]
+        width = self.output_dim if self._columns is None else len(self._columns)
+        shape = (len(self.rows), width)
+        self.block = self.add_weight(
+            name="block",
+            shape=shape,
+            initializer=self.embeddings_initializer if rows is None else _as_it_is(rows),
+            regularizer=self.embeddings_regularizer,
+            constraint=self.embeddings_constraint,
+            trainable=0 not in shape,
+        )
+        blocks.mark(self.block)
+        self._table = backend().table_of(self)
+
+    def _as_ids(self, inputs: Any) -> Any:
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if dtype.startswith(("int", "uint")):
+            return inputs
+        if dtype == "bool":
+            raise IdError("ids are booleans; expected integers")
+        if self.input_dim > _LARGEST_WHOLE.get(dtype, 1 << 53):
+            raise IdError(
+                f"ids are {dtype}, which has no place for all of {self.input_dim} ids; write "
+                'keras.Input(..., dtype="int32")'
+            )
+        return ops.cast(inputs, "int32")  # as Keras's own layer, whose inputs are floats by default
+
+
+# Up to which a float type has every whole number.
+_LARGEST_WHOLE = {"bfloat16": 1 << 8, "float16": 1 << 11, "float32": 1 << 24}
+
+
+def _as_it_is(array: NDArray[Any]) -> Any:
+    def initializer(shape: Any, dtype: Any = None) -> Any:  # noqa: ARG001 - Keras's names
+        return ops.convert_to_tensor(_cast(array, dtype) if dtype else array, dtype=dtype)
+
+    return initializer
+
+
+def _cast(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+    if keras.backend.standardize_dtype(array.dtype) == dtype:
+        return array
+    return _to_numpy(ops.cast(ops.convert_to_tensor(array), dtype))
+
+
+def _to_numpy(given: Any) -> NDArray[Any]:
+    is_array = isinstance(given, np.ndarray | list | tuple)
+    return np.asarray(given if is_array else ops.convert_to_numpy(given))
+
+
+def _on_host(chosen: Any) -> Any:
+    plain = chosen is None or isinstance(chosen, str | slice | list | tuple | range | np.ndarray)
+    return chosen if plain else ops.convert_to_numpy(chosen)

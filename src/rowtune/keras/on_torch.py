@@ -1,0 +1,82 @@
+"""Rows on Keras's PyTorch backend: the lookup and the step of `rowtune.torch` on its variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rowtune.rules import Rule
+from rowtune.rules.tuned import Tuned
+from rowtune.torch.ops import rows_of, sparse_rows
+from rowtune.torch.optim.row_step import Options, prepare
+
+_WANTED = "_rowtune_row_gradient"
+
+
+def table_of(layer: Any) -> Any:
+    """See `rowtune.keras.backend`."""
+    rows, columns = layer.rows, layer.columns
+    search = rows.slot_map is None and not rows.trains_all
+    maps = [
+        None if array is None else torch.from_numpy(np.array(array))
+        for array in (columns, rows.slot_map, rows.ids if search else None)
+    ]
+    nobody_asks = torch.empty(0, dtype=torch.int32)
+
+    def look_up(ids: Any) -> Any:
+        block = layer.block.value
+        base = None if layer.base is None else layer.base.value
+        on_device = [None if m is None else m.to(block.device) for m in maps]
+        wanted = getattr(layer.block, _WANTED, False)
+        ids = ids.to(torch.int64)
+        return rows_of(
+            block, base, None, *on_device, nobody_asks, ids, rows.num_rows, wanted, False
+        )
+
+    return look_up
+
+
+def step_of(
+    rule: Rule, hyper: dict[str, Any], block: Any, steps: Any, arrays: dict[str, Any]
+) -> Any:
+    """See `rowtune.keras.backend`."""
+    wide = np.float64 if block.value.dtype == torch.float64 else np.float32
+    tuned = Tuned(rule, wide, **hyper)
+
+    def step(gradient: Any, learning_rate: Any, iterations: Any) -> None:
+        lr = float(wide(float(learning_rate)))
+        if tuned.hyper["lr"] != lr:
+            tuned.set(lr=lr)
+        state = {"step": steps.value, **{name: array.value for name, array in arrays.items()}}
+        options = Options(maximize=False, check_finite=True, max_norm=None)
+        with torch.no_grad():
+            prepare(block.value, tuned, state, int(iterations) + 1, options, grad=gradient)()
+
+    return step
+
+
+def ask(optimizer: Any, blocks: list[Any]) -> None:
+    """See `rowtune.keras.backend`. From here on lookups of these blocks give row gradients."""
+    for block in blocks:
+        setattr(block, _WANTED, not optimizer.gradient_accumulation_steps)
+
+
+def row_gradient(gradient: Any, block: Any, as_dense: bool) -> Any:  # noqa: ARG001
+    """See `rowtune.keras.backend`."""
+    if not gradient.is_sparse:
+        return gradient
+    return gradient.to_dense() if as_dense else gradient.coalesce()
+
+
+def values(gradient: Any) -> Any:
+    """See `rowtune.keras.backend`."""
+    return gradient.values() if gradient.is_sparse else gradient
+
+
+def with_values(gradient: Any, new: Any) -> Any:
+    """See `rowtune.keras.backend`."""
+    if not gradient.is_sparse:
+        return new
+    return sparse_rows(gradient.indices()[0], new, len(gradient))
