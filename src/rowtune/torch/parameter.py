@@ -27,8 +27,10 @@ def leave(slots: Tensor, pending: Tensor) -> None:
     where frozen.
 
     They are looked at only where a dense gradient is added to it in the same backward pass, and to
-    stamp them costs a cache miss each.
+    stamp them costs a cache miss each. Nothing is left where ``pending`` is empty: nobody asks.
     """
+    if not len(pending):
+        return
     now, left = stamp(), getattr(pending, _LEFT, ())
     if left and left[-1][0] != now:
         # Of a pass that this one runs in, or that has accumulated nothing: stamped after all.
