@@ -5,7 +5,7 @@ BIN := .venv/bin
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
 .PHONY: demo test lint picture bench bench-update bench-load bench-extend bench-rules bench-torch \
-	bench-jax bench-pytensor env clean
+	bench-jax bench-pytensor bench-keras env clean
 
 demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's documentation
 	mkdir -p demo
@@ -17,12 +17,16 @@ demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's doc
 # Engines in processes of their own: JAX and TensorFlow do not bear what the others do with forks,
 # and PyTensor turns a switch of JAX. They run beside the rest, and are printed after it.
 APART := jax pytensor tensorflow
+# Keras has one backend in a process.
+KERAS := tensorflow jax torch
 
 test: .venv/.dev lint  ## everything that must pass
 	@said=$$(mktemp); \
-	(for engine in $(APART); do $(BIN)/python -m pytest tests/$$engine || exit 1; done) >$$said 2>&1 & \
+	(for engine in $(APART); do $(BIN)/python -m pytest tests/$$engine || exit 1; done; \
+	for backend in $(KERAS); do \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/keras || exit 1; done) >$$said 2>&1 & \
 	apart=$$!; \
-	$(BIN)/python -m pytest $(APART:%=--ignore=tests/%); failed=$$?; \
+	$(BIN)/python -m pytest $(APART:%=--ignore=tests/%) --ignore=tests/keras; failed=$$?; \
 	wait $$apart || failed=1; \
 	cat $$said; rm -f $$said; exit $$failed
 
@@ -31,9 +35,10 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: bench-update bench-load bench-extend bench-rules bench-torch bench-jax bench-pytensor  ## every table in benchmarks/results
+bench: bench-update bench-load bench-extend bench-rules bench-torch bench-jax bench-pytensor \
+	bench-keras  ## every table in benchmarks/results
 
-bench-update bench-load bench-extend bench-rules bench-jax bench-pytensor: bench-%: .venv/.dev
+bench-update bench-load bench-extend bench-rules bench-jax bench-pytensor bench-keras: bench-%: .venv/.dev
 	$(QUIET) $(BIN)/python benchmarks/bench_$*.py
 
 bench-torch: .venv/.fbgemm  ## the PyTorch engine against its rivals: five tables

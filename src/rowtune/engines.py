@@ -13,6 +13,7 @@ _SIX_ITEMS = {
     "jax": ("rowtune.jax.six_items", "run"),
     "pytensor": ("rowtune.pytensor.six_items", "run"),
     "tensorflow": ("rowtune.tensorflow.six_items", "run"),
+    "keras": ("rowtune.keras.six_items", "run"),
 }
 
 

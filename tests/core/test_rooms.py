@@ -36,17 +36,19 @@ ROOMS = [
     ["__main__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-# Each framework, and the only room that may name it.
+# Each framework, and the only room that may name it; of Keras's backends, one file each as well.
 FRAMEWORKS = {
-    "torch": "torch",
-    "tensorflow": "tensorflow",
-    "keras": "keras",
-    "jax": "jax",
-    "optax": "jax",
-    "flax": "jax",
-    "equinox": "jax",
-    "pytensor": "pytensor",
+    "torch": {"torch", "keras/on_torch"},
+    "tensorflow": {"tensorflow", "keras/on_tensorflow"},
+    "keras": {"keras"},
+    "jax": {"jax", "keras/on_jax", "keras/left"},
+    "optax": {"jax"},
+    "flax": {"jax"},
+    "equinox": {"jax"},
+    "pytensor": {"pytensor"},
 }
+# Rooms of engines of which Keras has one at a time: only its file for that backend may open them.
+APART = {"torch", "jax", "tensorflow"}
 # What is heavy, and the only rooms that may name it.
 HEAVY = {
     "numba": {"kernels", "learn", "pytensor"},
@@ -79,12 +81,16 @@ def imports_of(source):
                 yield f"{node.module}.{alias.name}"
 
 
-def faults(room, source):
+def faults(room, source, file=""):
     """What is wrong with the imports of a file of this room, as sentences."""
+    here = {room, f"{room}/{file}"}
     for name in imports_of(source):
         top, *rest = name.split(".")
-        if top in FRAMEWORKS and room != FRAMEWORKS[top]:
+        if top in FRAMEWORKS and not here & FRAMEWORKS[top]:
             yield f"{room} names the framework {top}"
+        elif room == "keras" and top == "rowtune" and rest and rest[0] in APART:
+            if not here & FRAMEWORKS[rest[0]]:
+                yield f"{room} opens the room {rest[0]} outside of its backend's file"
         elif top in HEAVY and room not in HEAVY[top]:
             yield f"{room} names {top}, which lives in {sorted(HEAVY[top])}"
         elif top == "rowtune" and rest and rest[0] in LEVEL:
@@ -100,7 +106,7 @@ def files():
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_run_one_way(path):
     assert room_of(path) in LEVEL, "a new room needs its place in ROOMS"
-    assert list(faults(room_of(path), path.read_text())) == []
+    assert list(faults(room_of(path), path.read_text(), path.stem)) == []
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,8 @@ def test_imports_run_one_way(path):
         ("rows", "from rowtune import rules", "rows imports rules"),
         ("table", "import torch.nn", "table names the framework torch"),
         ("torch", "import jax.numpy", "torch names the framework jax"),
+        ("keras", "import tensorflow", "keras names the framework tensorflow"),
+        ("keras", "from rowtune.torch import optim", "keras opens the room torch"),
         ("six_items", "from rowtune.torch import Embedding", "six_items imports torch"),
         ("table", "import numba", "table names numba"),
         ("vectors", "from matplotlib import pyplot", "vectors names matplotlib"),

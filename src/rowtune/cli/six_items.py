@@ -12,7 +12,13 @@ from rowtune.cli.progress import progress_bars
 
 
 def six_items(
-    engine: Annotated[str, typer.Option(help="Engine to run on: numpy, torch.")] = "numpy",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Engine to run on: numpy, torch, jax, pytensor, tensorflow, or keras on the "
+            "backend that KERAS_BACKEND names."
+        ),
+    ] = "numpy",
     dim: Annotated[int, typer.Option(min=1, max=64, help="Dimensions of an embedding.")] = 2,
     steps: Annotated[int, typer.Option(min=1, help="How many pairs are drawn.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the start and of the pairs.")] = 0,

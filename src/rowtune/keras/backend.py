@@ -11,6 +11,7 @@ Keras has one backend in a process, and gradients of rows have another form on e
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
 import keras
@@ -57,6 +58,9 @@ class Backend(Protocol):
 
     def with_values(self, gradient: Any, values: Any) -> Any:
         """The same rows with other numbers."""
+
+    def in_float64(self) -> AbstractContextManager[Any]:
+        """Where float64 works, which JAX has to be told."""
 
 
 _FILES = {

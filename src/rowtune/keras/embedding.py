@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rowtune.errors import IdError, PatchError, ShapeError
 from rowtune.keras import blocks, choice
 from rowtune.keras.backend import backend
+from rowtune.keras.weights import as_it_is, as_matrix, dtype_of, on_host
 from rowtune.rows import Choice, Rows
 
 
@@ -80,13 +81,14 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
         self.autocast = False
-        self.rows = Rows(self.input_dim, _on_host(train), _on_host(columns))
+        self.rows = Rows(self.input_dim, _plain(train), _plain(columns))
         self._columns = self.rows.chosen_columns(self.output_dim)
         self._base_dtype = base_dtype or self.variable_dtype
         self.base: Any = None
         if weights is not None:
-            matrix = self._as_matrix(weights)
-            self._base_dtype = keras.backend.standardize_dtype(matrix.dtype)
+            shape = (self.input_dim, self.output_dim)
+            matrix = as_matrix(weights, shape, self.variable_dtype, not self.trains_whole)
+            self._base_dtype = dtype_of(matrix)
             self._make_weights(matrix)
             self.built = True
 
@@ -100,7 +102,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         else:
             # Drawn whole, so that a row does not depend on which others train.
             drawn = self.embeddings_initializer(shape, dtype=self._base_dtype)
-            self._make_weights(_to_numpy(drawn))
+            self._make_weights(on_host(drawn))
         self.built = True
 
     @property
@@ -143,11 +145,13 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         """The whole table (N, D) as a new array: trained rows in their places, the others as the
         bits that they were.
         """
-        block = _to_numpy(self.block)
+        block = on_host(self.block)
         if self.base is None:
             return np.array(block)
-        whole = np.array(_to_numpy(self.base))
-        place: Any = self.rows.ids if self._columns is None else np.ix_(self.rows.ids, self._columns)
+        whole = np.array(on_host(self.base))
+        place: Any = (
+            self.rows.ids if self._columns is None else np.ix_(self.rows.ids, self._columns)
+        )
         whole[place] = block.astype(whole.dtype)
         return whole
 
@@ -214,20 +218,6 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
 
     # --- making --------------------------------------------------------------------------------
 
-    def _as_matrix(self, weights: Any) -> NDArray[Any]:
-        if isinstance(weights, list | tuple) and len(weights) == 1:
-            weights = weights[0]  # as Keras's layers take them
-        matrix = _to_numpy(weights)
-        shape = (self.input_dim, self.output_dim)
-        if matrix.shape != shape:
-            raise ShapeError(f"weights have shape {matrix.shape}; expected {shape}")
-        name = keras.backend.standardize_dtype(matrix.dtype)
-        if not self.trains_whole and name in ("float16", "bfloat16", "float32"):
-            return matrix
-        if not name.startswith(("float", "bfloat")):
-            raise ShapeError(f"weights are {name}; expected floats: weights.astype('float32')")
-        return matrix if name == self.variable_dtype else _cast(matrix, self.variable_dtype)
-
     def _make_weights(self, matrix: NDArray[Any] | None) -> None:
         """``matrix``: None where the initializer makes the block, all of which trains."""
         rows = None
@@ -236,7 +226,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
                 name="base",
                 shape=matrix.shape,
                 dtype=self._base_dtype,
-                initializer=_as_it_is(matrix),
+                initializer=as_it_is(matrix),
                 trainable=False,
             )
         if matrix is not None:
@@ -247,7 +237,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self.block = self.add_weight(
             name="block",
             shape=shape,
-            initializer=self.embeddings_initializer if rows is None else _as_it_is(rows),
+            initializer=self.embeddings_initializer if rows is None else as_it_is(rows),
             regularizer=self.embeddings_regularizer,
             constraint=self.embeddings_constraint,
             trainable=0 not in shape,
@@ -256,7 +246,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self._table = backend().table_of(self)
 
     def _as_ids(self, inputs: Any) -> Any:
-        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        dtype = dtype_of(inputs)
         if dtype.startswith(("int", "uint")):
             return inputs
         if dtype == "bool":
@@ -273,24 +263,6 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
 _LARGEST_WHOLE = {"bfloat16": 1 << 8, "float16": 1 << 11, "float32": 1 << 24}
 
 
-def _as_it_is(array: NDArray[Any]) -> Any:
-    def initializer(shape: Any, dtype: Any = None) -> Any:  # noqa: ARG001 - Keras's names
-        return ops.convert_to_tensor(_cast(array, dtype) if dtype else array, dtype=dtype)
-
-    return initializer
-
-
-def _cast(array: NDArray[Any], dtype: str) -> NDArray[Any]:
-    if keras.backend.standardize_dtype(array.dtype) == dtype:
-        return array
-    return _to_numpy(ops.cast(ops.convert_to_tensor(array), dtype))
-
-
-def _to_numpy(given: Any) -> NDArray[Any]:
-    is_array = isinstance(given, np.ndarray | list | tuple)
-    return np.asarray(given if is_array else ops.convert_to_numpy(given))
-
-
-def _on_host(chosen: Any) -> Any:
+def _plain(chosen: Any) -> Any:
     plain = chosen is None or isinstance(chosen, str | slice | list | tuple | range | np.ndarray)
-    return chosen if plain else ops.convert_to_numpy(chosen)
+    return chosen if plain else ops.converton_host(chosen)

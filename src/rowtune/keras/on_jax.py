@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from rowtune.jax.ids import as_ids, slots_of
 from rowtune.jax.lookup import put_in_place
-from rowtune.jax.rule import RuleState, rule as rule_of_rows
+from rowtune.jax.rule import RuleState
+from rowtune.jax.rule import rule as rule_of_rows
 from rowtune.jax.table import RowTable
 from rowtune.jax.touched import RowGrads
 from rowtune.keras import left
@@ -125,3 +126,8 @@ class _Rows(RowGrads):
 
     def __truediv__(self, by: Any) -> _Rows:
         return _Rows(self.slots, self.values / by)
+
+
+def in_float64() -> Any:
+    """See `rowtune.keras.backend`."""
+    return jax.enable_x64(True)

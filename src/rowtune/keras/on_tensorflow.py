@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -47,11 +48,11 @@ def step_of(
     return step
 
 
-def ask(optimizer: Any, blocks: list[Any]) -> None:  # noqa: ARG001 - the tape needs no asking
+def ask(optimizer: Any, blocks: list[Any]) -> None:
     """See `rowtune.keras.backend`."""
 
 
-def row_gradient(gradient: Any, block: Any, as_dense: bool) -> Any:  # noqa: ARG001
+def row_gradient(gradient: Any, block: Any, as_dense: bool) -> Any:
     """See `rowtune.keras.backend`."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
@@ -79,3 +80,8 @@ class _Slices(tf.IndexedSlices):  # type: ignore[misc]
 
     def __truediv__(self, by: Any) -> _Slices:
         return _Slices(self.values / tf.cast(by, self.values.dtype), self.indices, self.dense_shape)
+
+
+def in_float64() -> Any:
+    """See `rowtune.keras.backend`."""
+    return nullcontext()

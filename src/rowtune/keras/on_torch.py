@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -80,3 +81,8 @@ def with_values(gradient: Any, new: Any) -> Any:
     if not gradient.is_sparse:
         return new
     return sparse_rows(gradient.indices()[0], new, len(gradient))
+
+
+def in_float64() -> Any:
+    """See `rowtune.keras.backend`."""
+    return nullcontext()

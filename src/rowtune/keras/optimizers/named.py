@@ -1,82 +1,65 @@
-"""Keras's optimizers by their own names, arguments and defaults, row by row where there are rows."""
+"""Keras's optimizers by their own names and defaults; row by row where there are rows."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 import keras
 
 from rowtune.keras.optimizers.rowwise import Rowwise
 
 _registered = keras.saving.register_keras_serializable(package="rowtune")
-_MOMENTS = {"beta1": "beta_1", "beta2": "beta_2", "eps": "epsilon"}
 
 
 @_registered
 class SGD(Rowwise, keras.optimizers.SGD):  # type: ignore[misc]
     """`keras.optimizers.SGD`; rows by the rules sgd, momentum and nesterov."""
 
-    @property
-    def _hyper(self) -> dict[str, str]:  # type: ignore[override]
-        return {"momentum": "momentum"} if self.momentum else {}
-
-    def _rule(self) -> str:
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
         if not self.momentum:
-            return "sgd"
-        return "nesterov" if self.nesterov else "momentum"
+            return "sgd", {}
+        return "nesterov" if self.nesterov else "momentum", {"momentum": self.momentum}
 
 
 @_registered
 class Adam(Rowwise, keras.optimizers.Adam):  # type: ignore[misc]
     """`keras.optimizers.Adam`; rows by the rules adam and amsgrad."""
 
-    _hyper: ClassVar[dict[str, str]] = _MOMENTS
-
-    def _rule(self) -> str:
-        return "amsgrad" if self.amsgrad else "adam"
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
+        return "amsgrad" if self.amsgrad else "adam", _moments(self)
 
 
 @_registered
 class AdamW(Rowwise, keras.optimizers.AdamW):  # type: ignore[misc]
-    """`keras.optimizers.AdamW`; rows by the rules adam and amsgrad, decoupled decay with them."""
+    """`keras.optimizers.AdamW`; rows by the rules adam and amsgrad, with decoupled decay."""
 
-    _hyper: ClassVar[dict[str, str]] = _MOMENTS
-
-    def _rule(self) -> str:
-        return "amsgrad" if self.amsgrad else "adam"
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
+        return "amsgrad" if self.amsgrad else "adam", _moments(self)
 
 
 @_registered
 class Adamax(Rowwise, keras.optimizers.Adamax):  # type: ignore[misc]
     """`keras.optimizers.Adamax`; rows by the rule adamax."""
 
-    _hyper: ClassVar[dict[str, str]] = _MOMENTS
-
-    def _rule(self) -> str:
-        return "adamax"
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
+        return "adamax", _moments(self)
 
 
 @_registered
 class Lion(Rowwise, keras.optimizers.Lion):  # type: ignore[misc]
     """`keras.optimizers.Lion`; rows by the rule lion."""
 
-    _hyper: ClassVar[dict[str, str]] = {"beta1": "beta_1", "beta2": "beta_2"}
-
-    def _rule(self) -> str:
-        return "lion"
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
+        return "lion", {"beta1": self.beta_1, "beta2": self.beta_2}
 
 
 @_registered
 class Adagrad(Rowwise, keras.optimizers.Adagrad):  # type: ignore[misc]
     """`keras.optimizers.Adagrad`; rows by the rule adagrad."""
 
-    _hyper: ClassVar[dict[str, str]] = {
-        "eps": "epsilon",
-        "initial_accumulator_value": "initial_accumulator_value",
-    }
-
-    def _rule(self) -> str:
-        return "adagrad"
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
+        first = self.initial_accumulator_value
+        return "adagrad", {"eps": self.epsilon, "initial_accumulator_value": first}
 
 
 @_registered
@@ -86,29 +69,29 @@ class RowwiseAdagrad(Adagrad):
     Dense variables have `keras.optimizers.Adagrad`.
     """
 
-    def _rule(self) -> str:
-        return "rowwise_adagrad"
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
+        return "rowwise_adagrad", super()._row_rule()[1]
 
 
 @_registered
 class Adadelta(Rowwise, keras.optimizers.Adadelta):  # type: ignore[misc]
     """`keras.optimizers.Adadelta`; rows by the rule adadelta."""
 
-    _hyper: ClassVar[dict[str, str]] = {"rho": "rho", "eps": "epsilon"}
-
-    def _rule(self) -> str:
-        return "adadelta"
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
+        return "adadelta", {"rho": self.rho, "eps": self.epsilon}
 
 
 @_registered
 class RMSprop(Rowwise, keras.optimizers.RMSprop):  # type: ignore[misc]
     """`keras.optimizers.RMSprop`; rows by the four rules of rmsprop."""
 
-    @property
-    def _hyper(self) -> dict[str, str]:  # type: ignore[override]
-        names = {"alpha": "rho", "eps": "epsilon"}
-        return {**names, "momentum": "momentum"} if self.momentum else names
-
-    def _rule(self) -> str:
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
         name = "centered_rmsprop" if self.centered else "rmsprop"
-        return f"{name}_momentum" if self.momentum else name
+        hyper = {"alpha": self.rho, "eps": self.epsilon}
+        if not self.momentum:
+            return name, hyper
+        return f"{name}_momentum", {**hyper, "momentum": self.momentum}
+
+
+def _moments(optimizer: Any) -> dict[str, Any]:
+    return {"beta1": optimizer.beta_1, "beta2": optimizer.beta_2, "eps": optimizer.epsilon}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -24,9 +25,17 @@ class Rowwise:
     their bits.
     """
 
-    _hyper: ClassVar[dict[str, str]] = {}  # the rule's names of Keras's attributes
+    # What Keras's classes bring.
+    gradient_accumulation_steps: int | None
+    weight_decay: float | None
+    _iterations: Any
+    _trainable_variables: list[Any]
+    _get_variable_index: Callable[[Any], int]
+    _use_weight_decay: Callable[[Any], bool]
+    add_variable: Callable[..., Any]
 
-    def _rule(self) -> str:
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
+        """The name of the rule of rows, and its hyper-parameters but for lr and weight decay."""
         raise NotImplementedError
 
     def build(self, variables: Any) -> None:
@@ -93,8 +102,8 @@ class Rowwise:
             super()._apply_weight_decay(dense)  # type: ignore[misc]
 
     def _step_of(self, block: Any) -> RowStep:
-        rule, on = get(self._rule()), backend()
-        hyper = {ours: getattr(self, keras_name) for ours, keras_name in self._hyper.items()}
+        name, hyper = self._row_rule()
+        rule = get(name)
         if self.weight_decay and self._use_weight_decay(block):
             hyper.update(weight_decay=float(self.weight_decay), decoupled=True)
         elif "decoupled" in rule.defaults:
@@ -105,18 +114,18 @@ class Rowwise:
             raise ValueError(f"{type(self).__name__}: {error}") from error
         count, width = block.shape
         dtype = block.dtype if block.dtype == "float64" else "float32"
-        name = block.path.replace("/", "_")
-        steps = self.add_variable((count,), dtype="int32", name=f"{name}_steps")  # type: ignore[attr-defined]
+        path = block.path.replace("/", "_")
+        steps = self.add_variable((count,), dtype="int32", name=f"{path}_steps")
         arrays = {
-            state: self.add_variable(  # type: ignore[attr-defined]
+            state: self.add_variable(
                 (count, columns),
                 initializer=keras.initializers.Constant(first[state]),
                 dtype=dtype,
-                name=f"{name}_{state}",
+                name=f"{path}_{state}",
             )
             for state, columns in rule.state_widths(width).items()
         }
-        return on.step_of(rule, hyper, block, steps, arrays)
+        return backend().step_of(rule, hyper, block, steps, arrays)
 
 
 class _Steps:
