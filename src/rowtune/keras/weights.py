@@ -49,6 +49,13 @@ def as_it_is(array: NDArray[Any]) -> Any:
     return initializer
 
 
+def full_of(number: float) -> Any:
+    """An initializer of one number. Keras's own goes through float32 on TensorFlow."""
+    if not number:
+        return "zeros"
+    return lambda shape, dtype=None: ops.full(shape, np.asarray(number, dtype), dtype=dtype)
+
+
 def on_host(given: Any) -> NDArray[Any]:
     """An array, tensor or variable as a NumPy array."""
     is_array = isinstance(given, np.ndarray | list | tuple)

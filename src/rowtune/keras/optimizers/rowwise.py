@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from rowtune.errors import RuleError
 from rowtune.keras.backend import RowStep, backend
 from rowtune.keras.blocks import is_block
+from rowtune.keras.weights import full_of
 from rowtune.rules import get
 
 # What Keras keeps beside a variable that is no state of a rule, and the size of the variable.
@@ -119,7 +118,7 @@ class Rowwise:
         arrays = {
             state: self.add_variable(
                 (count, columns),
-                initializer=keras.initializers.Constant(first[state]),
+                initializer=full_of(first[state]),
                 dtype=dtype,
                 name=f"{path}_{state}",
             )
