@@ -3,7 +3,7 @@
 Keras has one backend in a process, and gradients of rows have another form on each:
 
 * TensorFlow: `tf.IndexedSlices`, which the tape makes of a gather.
-* PyTorch: a sparse tensor, which our lookup makes where our optimizer has asked for it.
+* PyTorch: a sparse tensor, which a lookup's backward pass makes where our optimizer has asked.
 * JAX: none; a lookup's backward pass leaves the rows' gradients with the block, and our optimizer
   takes them there (`rowtune.keras.left`).
 """
@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
 import keras
+from numpy.typing import NDArray
 
 from rowtune.errors import RowtuneError
 from rowtune.rules import Rule
@@ -58,6 +59,12 @@ class Backend(Protocol):
 
     def with_values(self, gradient: Any, values: Any) -> Any:
         """The same rows with other numbers."""
+
+    def as_array(self, tensor: Any) -> NDArray[Any]:
+        """The same bits in a NumPy array."""
+
+    def as_tensor(self, array: NDArray[Any]) -> Any:
+        """The same bits in what Keras makes variables of."""
 
     def in_float64(self) -> AbstractContextManager[Any]:
         """Where float64 works, which JAX has to be told."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rowtune.errors import IdError, PatchError, ShapeError
 from rowtune.keras import blocks, choice
 from rowtune.keras.backend import backend
-from rowtune.keras.weights import as_it_is, as_matrix, dtype_of, on_host
+from rowtune.keras.weights import as_it_is, as_matrix, assign, dtype_of, on_host
 from rowtune.rows import Choice, Rows
 
 
@@ -179,13 +179,19 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         return cls(**{**config, **chosen})
 
     def save_own_variables(self, store: Any) -> None:
-        """Block, ids and base, by name."""
+        """Block and base, and which rows and columns they are of, by name."""
         if not self.built:
             return
-        store["block"] = self.block
-        store["ids"] = self.rows.ids
+        for name, own in self._chosen().items():
+            store[name] = own
+        store["block"] = on_host(self.block)
         if self.base is not None:
-            store["base"] = self.base
+            store["base"] = on_host(self.base)
+
+    def _chosen(self) -> dict[str, NDArray[np.int64]]:
+        """The ids and the columns that train, where not all do."""
+        chosen = {} if self.rows.trains_all else {"ids": self.rows.ids}
+        return chosen if self._columns is None else {**chosen, "columns": self._columns}
 
     def load_own_variables(self, store: Any) -> None:
         """What `save_own_variables` wrote.
@@ -195,26 +201,27 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         PatchError
             Rows of other ids than those that train here, or of a table of another shape.
         """
-        names = {"block", "ids"} | ({"base"} if self.base is not None else set())
-        if set(store.keys()) != names:
+        variables = {"block": self.block} | ({} if self.base is None else {"base": self.base})
+        expected = {*self._chosen(), *variables}
+        if set(store.keys()) != expected:
             raise PatchError(
-                f"{self.name}: the file holds {sorted(store.keys())}; expected {sorted(names)}. "
+                f"{self.name}: the file holds {sorted(store.keys())}; expected {sorted(expected)}. "
                 "Was it written by a layer of another class, or with other rows that train?"
             )
-        if not np.array_equal(np.asarray(store["ids"]), self.rows.ids):
-            raise PatchError(
-                f"{self.name}: the file's block belongs to other rows than those that train here; "
-                "build the layer with the train=... that it was saved with"
-            )
-        for name in names - {"ids"}:
-            variable = getattr(self, name)
+        for name, own in self._chosen().items():
+            if not np.array_equal(np.asarray(store[name]), own):
+                raise PatchError(
+                    f"{self.name}: the file's block belongs to other {name} than those that "
+                    "train here; build the layer with the train=... and columns=... of the file"
+                )
+        for name, variable in variables.items():
             if tuple(store[name].shape) != tuple(variable.shape):
                 raise PatchError(
                     f"{self.name}: the file's {name} has shape {tuple(store[name].shape)}; "
                     f"expected {tuple(variable.shape)}"
                 )
-        for name in names - {"ids"}:
-            getattr(self, name).assign(store[name])
+        for name, variable in variables.items():
+            assign(variable, store[name])
 
     # --- making --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rowtune.jax.ids import as_ids, slots_of
 from rowtune.jax.lookup import put_in_place
@@ -131,3 +132,13 @@ class _Rows(RowGrads):
 def in_float64() -> Any:
     """See `rowtune.keras.backend`."""
     return jax.enable_x64(True)
+
+
+def as_array(tensor: Any) -> Any:
+    """See `rowtune.keras.backend`."""
+    return np.asarray(tensor)
+
+
+def as_tensor(array: Any) -> Any:
+    """See `rowtune.keras.backend`."""
+    return array

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from rowtune.rules import Rule
@@ -85,3 +86,13 @@ class _Slices(tf.IndexedSlices):  # type: ignore[misc]
 def in_float64() -> Any:
     """See `rowtune.keras.backend`."""
     return nullcontext()
+
+
+def as_array(tensor: Any) -> Any:
+    """See `rowtune.keras.backend`."""
+    return np.asarray(tensor)
+
+
+def as_tensor(array: Any) -> Any:
+    """See `rowtune.keras.backend`."""
+    return array

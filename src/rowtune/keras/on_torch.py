@@ -13,7 +13,7 @@ from rowtune.rules.tuned import Tuned
 from rowtune.torch.ops import rows_of, sparse_rows
 from rowtune.torch.optim.row_step import Options, prepare
 
-_WANTED = "_rowtune_row_gradient"
+_ASKED = "_rowtune_asked"
 
 
 def table_of(layer: Any) -> Any:
@@ -30,13 +30,27 @@ def table_of(layer: Any) -> Any:
         block = layer.block.value
         base = None if layer.base is None else layer.base.value
         on_device = [None if m is None else m.to(block.device) for m in maps]
-        wanted = getattr(layer.block, _WANTED, False)
+        block = _AsAsked.apply(block, layer.block)  # type: ignore[no-untyped-call]
         ids = ids.to(torch.int64)
-        return rows_of(
-            block, base, None, *on_device, nobody_asks, ids, rows.num_rows, wanted, False
-        )
+        return rows_of(block, base, None, *on_device, nobody_asks, ids, rows.num_rows, True, False)
 
     return look_up
+
+
+class _AsAsked(torch.autograd.Function):
+    """The block; its gradient stays row-sparse where our optimizer has asked for that, since no
+    other one could take it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, block: Any, variable: Any) -> Any:
+        ctx.variable = variable
+        return block.view_as(block)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        dense = gradient.is_sparse and not getattr(ctx.variable, _ASKED, False)
+        return gradient.to_dense() if dense else gradient, None
 
 
 def step_of(
@@ -59,9 +73,9 @@ def step_of(
 
 
 def ask(optimizer: Any, blocks: list[Any]) -> None:
-    """See `rowtune.keras.backend`. From here on lookups of these blocks give row gradients."""
+    """See `rowtune.keras.backend`. It is asked of the next backward pass."""
     for block in blocks:
-        setattr(block, _WANTED, not optimizer.gradient_accumulation_steps)
+        setattr(block, _ASKED, not optimizer.gradient_accumulation_steps)
 
 
 def row_gradient(gradient: Any, block: Any, as_dense: bool) -> Any:  # noqa: ARG001
@@ -86,3 +100,17 @@ def with_values(gradient: Any, new: Any) -> Any:
 def in_float64() -> Any:
     """See `rowtune.keras.backend`."""
     return nullcontext()
+
+
+def as_array(tensor: Any) -> Any:
+    """See `rowtune.keras.backend`. Keras takes bfloat16 through float32, which changes NaN."""
+    if tensor.dtype != torch.bfloat16:
+        return tensor.detach().cpu().numpy()
+    return tensor.detach().cpu().view(torch.uint16).numpy().view("bfloat16")
+
+
+def as_tensor(array: Any) -> Any:
+    """See `rowtune.keras.backend`."""
+    if array.dtype.name != "bfloat16":
+        return array
+    return torch.from_numpy(np.ascontiguousarray(array).view(np.uint16)).view(torch.bfloat16)

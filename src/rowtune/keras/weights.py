@@ -10,6 +10,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from rowtune.errors import ShapeError
+from rowtune.keras.backend import backend
 
 _KEPT = ("float16", "bfloat16", "float32")
 
@@ -44,7 +45,7 @@ def as_it_is(array: NDArray[Any]) -> Any:
     """An initializer that gives this array."""
 
     def initializer(shape: Any, dtype: Any = None) -> Any:  # noqa: ARG001 - Keras's names
-        return ops.convert_to_tensor(_cast(array, dtype), dtype=dtype)
+        return ops.convert_to_tensor(backend().as_tensor(_cast(array, dtype)), dtype=dtype)
 
     return initializer
 
@@ -57,9 +58,17 @@ def full_of(number: float) -> Any:
 
 
 def on_host(given: Any) -> NDArray[Any]:
-    """An array, tensor or variable as a NumPy array."""
-    is_array = isinstance(given, np.ndarray | list | tuple)
-    return np.asarray(given if is_array else ops.convert_to_numpy(given))
+    """An array, tensor or variable as a NumPy array, with the same bits."""
+    if isinstance(given, keras.Variable):
+        given = given.value
+    if not ops.is_tensor(given):
+        return np.asarray(given)
+    return backend().as_array(given)
+
+
+def assign(variable: Any, stored: Any) -> None:
+    """Give a variable what a file holds."""
+    variable.assign(backend().as_tensor(np.asarray(stored)))
 
 
 def dtype_of(array: Any) -> str:

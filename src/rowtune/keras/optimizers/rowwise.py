@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rowtune.errors import RuleError
 from rowtune.keras.backend import RowStep, backend
 from rowtune.keras.blocks import is_block
 from rowtune.keras.weights import full_of
@@ -47,7 +46,6 @@ class Rowwise:
         for block in blocks:
             self._steps.by_index[self._get_variable_index(block)] = self._step_of(block)
         self._steps.blocks = blocks
-        backend().ask(self, blocks)
 
     def add_variable_from_reference(
         self, reference_variable: Any, name: Any = None, initializer: Any = "zeros"
@@ -59,8 +57,10 @@ class Rowwise:
         return add(reference_variable, name=name, initializer=initializer)
 
     def scale_loss(self, loss: Any) -> Any:
-        """As Keras's. In a training loop of your own on JAX, call it on the loss in the function
-        that you differentiate: it is where gradients of rows are asked for.
+        """As Keras's; and gradients of rows are asked for, which JAX and PyTorch have to be told.
+
+        In a training loop of your own, call it on the loss before the backward pass (on JAX, in the
+        function that you differentiate).
         """
         if getattr(self, "built", False):
             backend().ask(self, self._steps.blocks)
@@ -107,10 +107,7 @@ class Rowwise:
             hyper.update(weight_decay=float(self.weight_decay), decoupled=True)
         elif "decoupled" in rule.defaults:
             hyper.update(weight_decay=0.0)
-        try:
-            first = rule.first_values(rule.hyper(**hyper))
-        except RuleError as error:
-            raise ValueError(f"{type(self).__name__}: {error}") from error
+        first = rule.first_values(rule.hyper(**hyper))
         count, width = block.shape
         dtype = block.dtype if block.dtype == "float64" else "float32"
         path = block.path.replace("/", "_")
