@@ -8,11 +8,17 @@ import keras
 
 from rowtune.keras.optimizers.rowwise import Rowwise
 
+
+def _keras_own(optimizer: Any) -> Any:
+    """The class that Keras makes of its own: on PyTorch one that moves all variables at once."""
+    return type(optimizer.__new__(optimizer))
+
+
 _registered = keras.saving.register_keras_serializable(package="rowtune")
 
 
 @_registered
-class SGD(Rowwise, keras.optimizers.SGD):  # type: ignore[misc]
+class SGD(Rowwise, _keras_own(keras.optimizers.SGD)):  # type: ignore[misc]
     """`keras.optimizers.SGD`; rows by the rules sgd, momentum and nesterov."""
 
     def _row_rule(self) -> tuple[str, dict[str, Any]]:
@@ -22,7 +28,7 @@ class SGD(Rowwise, keras.optimizers.SGD):  # type: ignore[misc]
 
 
 @_registered
-class Adam(Rowwise, keras.optimizers.Adam):  # type: ignore[misc]
+class Adam(Rowwise, _keras_own(keras.optimizers.Adam)):  # type: ignore[misc]
     """`keras.optimizers.Adam`; rows by the rules adam and amsgrad."""
 
     def _row_rule(self) -> tuple[str, dict[str, Any]]:
@@ -30,7 +36,7 @@ class Adam(Rowwise, keras.optimizers.Adam):  # type: ignore[misc]
 
 
 @_registered
-class AdamW(Rowwise, keras.optimizers.AdamW):  # type: ignore[misc]
+class AdamW(Rowwise, _keras_own(keras.optimizers.AdamW)):  # type: ignore[misc]
     """`keras.optimizers.AdamW`; rows by the rules adam and amsgrad, with decoupled decay."""
 
     def _row_rule(self) -> tuple[str, dict[str, Any]]:
@@ -38,7 +44,7 @@ class AdamW(Rowwise, keras.optimizers.AdamW):  # type: ignore[misc]
 
 
 @_registered
-class Adamax(Rowwise, keras.optimizers.Adamax):  # type: ignore[misc]
+class Adamax(Rowwise, _keras_own(keras.optimizers.Adamax)):  # type: ignore[misc]
     """`keras.optimizers.Adamax`; rows by the rule adamax."""
 
     def _row_rule(self) -> tuple[str, dict[str, Any]]:
@@ -46,7 +52,7 @@ class Adamax(Rowwise, keras.optimizers.Adamax):  # type: ignore[misc]
 
 
 @_registered
-class Lion(Rowwise, keras.optimizers.Lion):  # type: ignore[misc]
+class Lion(Rowwise, _keras_own(keras.optimizers.Lion)):  # type: ignore[misc]
     """`keras.optimizers.Lion`; rows by the rule lion."""
 
     def _row_rule(self) -> tuple[str, dict[str, Any]]:
@@ -54,7 +60,7 @@ class Lion(Rowwise, keras.optimizers.Lion):  # type: ignore[misc]
 
 
 @_registered
-class Adagrad(Rowwise, keras.optimizers.Adagrad):  # type: ignore[misc]
+class Adagrad(Rowwise, _keras_own(keras.optimizers.Adagrad)):  # type: ignore[misc]
     """`keras.optimizers.Adagrad`; rows by the rule adagrad."""
 
     def _row_rule(self) -> tuple[str, dict[str, Any]]:
@@ -74,7 +80,7 @@ class RowwiseAdagrad(Adagrad):
 
 
 @_registered
-class Adadelta(Rowwise, keras.optimizers.Adadelta):  # type: ignore[misc]
+class Adadelta(Rowwise, _keras_own(keras.optimizers.Adadelta)):  # type: ignore[misc]
     """`keras.optimizers.Adadelta`; rows by the rule adadelta."""
 
     def _row_rule(self) -> tuple[str, dict[str, Any]]:
@@ -82,7 +88,7 @@ class Adadelta(Rowwise, keras.optimizers.Adadelta):  # type: ignore[misc]
 
 
 @_registered
-class RMSprop(Rowwise, keras.optimizers.RMSprop):  # type: ignore[misc]
+class RMSprop(Rowwise, _keras_own(keras.optimizers.RMSprop)):  # type: ignore[misc]
     """`keras.optimizers.RMSprop`; rows by the four rules of rmsprop."""
 
     def _row_rule(self) -> tuple[str, dict[str, Any]]:

@@ -89,6 +89,18 @@ class Rowwise:
         else:
             step(gradient, learning_rate, self._iterations)
 
+    def _parallel_update_step(self, grads: Any, variables: Any, learning_rate: Any) -> None:
+        """On PyTorch, where Keras moves all variables at once: blocks by themselves."""
+        dense = []
+        for grad, variable in zip(grads, variables, strict=True):
+            if is_block(variable):
+                self.update_step(grad, variable, learning_rate)
+            else:
+                dense.append((grad, variable))
+        if dense:
+            move = super()._parallel_update_step  # type: ignore[misc]
+            move(*map(list, zip(*dense, strict=True)), learning_rate)
+
     def _clip_gradients(self, grads: Any) -> Any:
         """Keras's clipping of the numbers that there are; the zeros of other rows add nothing."""
         on = backend()
