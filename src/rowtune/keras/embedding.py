@@ -235,6 +235,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
                 dtype=self._base_dtype,
                 initializer=as_it_is(matrix),
                 trainable=False,
+                autocast=False,
             )
         if matrix is not None:
             rows = matrix if self.rows.trains_all else matrix[self.rows.ids]
@@ -248,6 +249,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             regularizer=self.embeddings_regularizer,
             constraint=self.embeddings_constraint,
             trainable=0 not in shape,
+            autocast=False,  # a model in mixed precision would cast it whole, in every lookup
         )
         blocks.mark(self.block)
         self._table = backend().table_of(self)
