@@ -1,15 +1,13 @@
-"""What reviews_torch.py prints: the progress bar, the tables, and who won."""
+"""What the review examples print: the progress bar, the tables, and who won."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from rated_sentences import Sentence
 from rich.box import SIMPLE
 from rich.console import Console
@@ -17,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from reviews_torch import Classifier, Split
+    from reviews_split import Split
 
     import rowtune
 
@@ -120,14 +118,17 @@ def spread(values: Sequence[float] | np.ndarray, form: str = ".1f") -> str:
 
 
 def show_learned(
-    model: Classifier, split: Split, sentences: Sequence[Sentence], vectors: rowtune.Vectors
+    rows: np.ndarray,
+    alone: np.ndarray,
+    split: Split,
+    sentences: Sequence[Sentence],
+    vectors: rowtune.Vectors,
 ) -> None:
-    """The trained rows of the five words that most training sentences have, whatever they show."""
-    having = Counter(w for i in split.training for w in set(sentences[i].tokens))
-    ids = sorted(split.oov, key=lambda i: -having[split.words[i]])[:5]
-    with torch.no_grad():
-        rows = model.embedding(torch.tensor(ids)).numpy()
-        alone = torch.sigmoid(model.eval()(torch.tensor(ids)[:, None])).numpy()
+    """The trained rows of the most frequent words that GloVe lacks, whatever they show.
+
+    ``rows`` (words, D) and ``alone`` (words,), the logits of sentences of one such word, are in the
+    order of ``split.frequent_oov``.
+    """
     unit = vectors.matrix / np.linalg.norm(vectors.matrix, axis=1, keepdims=True).clip(1e-9)
     console.print(
         "\nThe most frequent words that GloVe lacks, and what ours made of them (first split):"
@@ -136,7 +137,7 @@ def show_learned(
     for heading in ("", "training\nsentences", "of these\npositive", "alone, read\nas positive"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     table.add_column("nearest rows of GloVe")
-    for i, row, p in zip(ids, rows, alone, strict=True):
+    for i, row, logit in zip(split.frequent_oov(sentences), rows, alone, strict=True):
         word = split.words[i]
         labels = [sentences[j].positive for j in split.training if word in sentences[j].tokens]
         near = np.argsort(-(unit @ row))[:5]
@@ -144,7 +145,7 @@ def show_learned(
             word,
             f"{len(labels)}",
             f"{np.mean(labels):.0%}",
-            f"{p:.0%}",
+            f"{1 / (1 + np.exp(-logit)):.0%}",
             ", ".join(vectors.words[k] for k in near.tolist()),
         )
     console.print(table)

@@ -28,75 +28,39 @@ from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
+import reviews_split
 import torch
 import typer
 from rated_sentences import Sentence, read
 from reviews_report import Result, progress, show_data, show_learned, show_results
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from reviews_split import DROPPED, EVERYTHING, NETWORKS, NO_WORD, OURS, RANDOM, TFIDF, linear_model
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import rowtune
 import rowtune.torch as rt
 
-DROPPED, RANDOM = "frozen, OOV dropped", "frozen, OOV random"
-OURS, EVERYTHING = "OOV trained (ours)", "everything trained"
-NETWORKS, TFIDF = (DROPPED, RANDOM, OURS, EVERYTHING), "tf-idf + logistic reg."
 LEARNING_RATES, BATCH = (0.003, 0.01), 128
-NO_WORD = 0  # fills up short sentences
 
 
-class Split:
-    """One random split, its words as ids, and a table with a row for each of them.
-
-    Ids are in order of first appearance: words with and without a row of GloVe are mixed, as they
-    are wherever nobody sorted a vocabulary for the sake of the optimizer.
-    """
+class Split(reviews_split.Split):
+    """One random split, as tensors."""
 
     def __init__(self, sentences: Sequence[Sentence], vectors: rowtune.Vectors, seed: int) -> None:
-        self.seed = seed
-        order = np.random.default_rng(seed).permutation(len(sentences))
-        cuts = [int(0.70 * len(order)), int(0.85 * len(order))]
-        self.training, self.validation, self.test = np.split(order, cuts)
-        self.labels = torch.tensor([s.positive for s in sentences])
-        seen = {w for i in self.training for w in sentences[i].tokens}
-        words = dict.fromkeys(w for s in sentences for w in s.tokens if w in seen or w in vectors)
-        self.words = ["", *words]
-        id_of = {w: i for i, w in enumerate(self.words)}
-        self.ids = [
-            torch.tensor([id_of[w] for w in s.tokens if w in id_of], dtype=torch.long)
-            for s in sentences
-        ]
-        rows = vectors.ids(self.words, missing="ignore")
-        self.known = rows >= 0
-        self.oov = np.flatnonzero(~self.known)[1:]  # without NO_WORD
-        self.matrix = np.zeros((len(rows), vectors.dim), np.float32)
-        self.matrix[self.known] = vectors.matrix[rows[self.known]]
-        self.has_oov = np.array([bool((~self.known[i]).any()) for i in self.ids])
+        super().__init__(sentences, vectors, seed)
+        self.labels = torch.from_numpy(self.labels)
 
     def inputs(self, method: str) -> Tensor:
         """Ids of every sentence, shape (sentences, longest)."""
-        known = torch.from_numpy(self.known)
-        kept = [i[known[i]] for i in self.ids] if method == DROPPED else self.ids
-        return nn.utils.rnn.pad_sequence(kept, batch_first=True, padding_value=NO_WORD)
+        return torch.from_numpy(self.padded(method))
 
 
 def embedding_for(method: str, split: Split) -> rt.Embedding:
     """The table of a method: all have the same ids, and what trains is one argument."""
-    matrix, oov = split.matrix.copy(), split.oov
-    embedding = partial(rt.Embedding.from_pretrained, matrix, padding_idx=NO_WORD)
+    embedding = partial(rt.Embedding.from_pretrained, split.table(method), padding_idx=NO_WORD)
     if method == OURS:
-        # From the mean row: such a word says nothing until labels make it say something.
-        return embedding(train=oov, init="mean")
-    known = matrix[split.known]
-    if method == EVERYTHING:
-        matrix[oov] = known.mean(0)
-        return embedding(train="all")
-    if method == RANDOM:
-        noise = np.random.default_rng(split.seed).standard_normal(matrix[oov].shape)
-        matrix[oov] = known.std() * noise
-    return embedding(train=[])
+        return embedding(train=split.oov, init="mean")
+    return embedding(train={DROPPED: [], RANDOM: [], EVERYTHING: "all"}[method])
 
 
 class Classifier(nn.Module):
@@ -172,33 +136,6 @@ def network(
     return Result(method, rows, right, split.has_oov[split.test], float(seconds)), model
 
 
-def linear_model(sentences: Sequence[Sentence], split: Split) -> Result:
-    """The same tokens, alone or with pairs of them too, in a linear model. Its fit is its epoch."""
-
-    def pairs(s: Sentence) -> list[str]:
-        return s.tokens + [f"{a} {b}" for a, b in zip(s.tokens, s.tokens[1:], strict=False)]
-
-    parts = (split.training, split.validation, split.test)
-    training, validation, test = ([sentences[i] for i in part] for part in parts)
-    labels = [split.labels[part].numpy() for part in parts]
-    runs = []
-    for features in (lambda s: s.tokens, pairs):
-        start = time.perf_counter()
-        tfidf = TfidfVectorizer(analyzer=features)
-        x = tfidf.fit_transform(training)
-        counted = time.perf_counter() - start
-        xs = tfidf.transform(validation), tfidf.transform(test)
-        for c in (1.0, 3.0, 10.0):
-            start = time.perf_counter()
-            linear = LogisticRegression(C=c, solver="liblinear").fit(x, labels[0])
-            seconds = counted + time.perf_counter() - start
-            accuracy = linear.score(xs[0], labels[1])
-            runs.append((accuracy, linear.predict(xs[1]) == labels[2], seconds))
-    _, right, _ = max(runs, key=lambda run: run[0])
-    seconds = float(np.median([run[2] for run in runs]))
-    return Result(TFIDF, 0, right, split.has_oov[split.test], seconds)
-
-
 def compare(data_set: str, seeds: int, epochs: int) -> list[list[Result]]:
     """Train everything, print what came out; results by seed and method."""
     sentences, vectors = read(data_set), rowtune.load("glove-6b-50d")
@@ -208,16 +145,19 @@ def compare(data_set: str, seeds: int, epochs: int) -> list[list[Result]]:
         for seed in range(seeds):
             split = Split(sentences, vectors, seed)
             ran = {method: network(method, split, epochs, tick) for method in NETWORKS}
-            results.append(
-                [*(result for result, _ in ran.values()), linear_model(sentences, split)]
-            )
+            right, seconds = linear_model(sentences, split)
+            linear = Result(TFIDF, 0, right, split.has_oov[split.test], seconds)
+            results.append([*(result for result, _ in ran.values()), linear])
             tick()
             if seed == 0:
                 first, ours = split, ran[OURS][1]
     show_data(data_set, sentences, first)
     show_results(results, OURS)
     print("Frozen rows: the same SHA-256 before and after every training.")  # or it had stopped
-    show_learned(ours, first, sentences, vectors)
+    oov = torch.tensor(first.frequent_oov(sentences))
+    with torch.no_grad():
+        rows, alone = ours.embedding(oov).numpy(), ours.eval()(oov[:, None]).numpy()
+    show_learned(rows, alone, first, sentences, vectors)
     return results
 
 
