@@ -32,6 +32,7 @@ class Patch:
     rule: str | None = None
     steps: NDArray[np.int32] | None = None  # (k,), with the state
     state: dict[str, NDArray[Any]] = field(default_factory=dict)
+    tokens: list[str] | None = None  # what the rows stand for, in the order of ids
     bits_of: str = ""  # "bfloat16" where rows and added are the bits of that, as uint16
 
     @property
@@ -88,6 +89,7 @@ def check_whole(patch: Patch, path: str | os.PathLike[str]) -> None:
             rows.dtype.kind == "f" if not patch.bits_of else _BITS.get(patch.bits_of) == rows.dtype
         )
         and rows.shape == (len(ids), width if columns is None else len(columns))
+        and (patch.tokens is None or len(patch.tokens) == len(ids))
         and 0 <= added <= len(ids)
         # Rows that were added all train: they are the last ids, and no other.
         and np.array_equal(ids[len(ids) - added :], np.arange(patch.base_rows, num_rows))

@@ -80,12 +80,16 @@ def _facts_of(patch: Patch, tensors: Mapping[str, NDArray[Any]]) -> dict[str, st
         "rule": patch.rule or "",
         "bits_of": patch.bits_of,
     }
+    if patch.tokens is not None:
+        facts["tokens"] = json.dumps(patch.tokens)
     return {**facts, "checksum": _checksum(facts, tensors)}
 
 
 def _checksum(facts: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256, in hex, of the facts, and of names, shapes, dtypes and bytes of the tensors."""
     own = {name: facts[name] for name in ("fingerprint", "shape", "rule", "bits_of")}
+    if "tokens" in facts:  # which tables without words do not have
+        own["tokens"] = facts["tokens"]
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
@@ -138,6 +142,15 @@ def read_patches(path: str | os.PathLike[str]) -> dict[str, Patch]:
     return patches
 
 
+def _words(fact: str | None) -> list[str] | None:
+    if fact is None:
+        return None
+    words = json.loads(fact)
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise TypeError("tokens that are not text")
+    return words
+
+
 def _patch_of(tensors: dict[str, NDArray[Any]], facts: Any, path: str | os.PathLike[str]) -> Patch:
     try:
         if not all(isinstance(fact, str) for fact in facts.values()):
@@ -155,6 +168,7 @@ def _patch_of(tensors: dict[str, NDArray[Any]], facts: Any, path: str | os.PathL
             rule=facts["rule"] or None,
             steps=tensors.pop("steps", None),
             bits_of=facts["bits_of"],
+            tokens=_words(facts.get("tokens")),
             state={
                 name.removeprefix(_STATE): array
                 for name, array in tensors.items()

@@ -17,6 +17,7 @@ from rowtune.torch import optim, team
 from rowtune.torch.bag import EmbeddingBag
 from rowtune.torch.clip import clip_grad_norm_, clip_grad_row_norms_
 from rowtune.torch.embedding import Embedding
+from rowtune.torch.models import Handle, train_rows
 from rowtune.torch.parameter import RowParameter
 from rowtune.torch.patches import load_patch, save_patch
 from rowtune.torch.subset import Subset, subset
@@ -24,6 +25,7 @@ from rowtune.torch.subset import Subset, subset
 __all__ = [
     "Embedding",
     "EmbeddingBag",
+    "Handle",
     "RowParameter",
     "Subset",
     "clip_grad_norm_",
@@ -32,6 +34,7 @@ __all__ = [
     "optim",
     "save_patch",
     "subset",
+    "train_rows",
 ]
 
 team.join()

@@ -111,12 +111,12 @@ def _patch_of(name: str, table: RowModule, optimizer: RowOptimizer | None) -> Pa
         state = optimizer.row_state(block)
     return Patch(
         ids=table.rows.ids,
-        rows=_to_array(block),
+        rows=array_of(block),
         fingerprint=fingerprint(base),
         shape=(table.num_embeddings, table.embedding_dim),
         base_rows=len(base),
         columns=None if table._columns is None else table._columns.cpu().numpy(),
-        added=None if table._added is None else _to_array(table._added),
+        added=None if table._added is None else array_of(table._added),
         rule=None if optimizer is None else optimizer.rule_name(block),
         steps=state[STEP].cpu().numpy() if state else None,
         state={key: array.cpu().numpy() for key, array in state.items() if key != STEP},
@@ -168,23 +168,25 @@ def _same_rule(one: str | None, other: str) -> bool:
 
 @torch.no_grad()
 def _take(table: RowModule, patch: Patch) -> None:
-    table.block.copy_(_to_tensor(patch.rows, table.block.dtype))
+    table.block.copy_(tensor_of(patch.rows, table.block.dtype))
     if patch.added is not None:
-        table._added = _to_tensor(patch.added, table.block.dtype).to(table.block.device)
+        table._added = tensor_of(patch.added, table.block.dtype).to(table.block.device)
 
 
 def _name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _to_array(rows: Tensor) -> np.ndarray[Any, Any]:
+def array_of(rows: Tensor) -> np.ndarray[Any, Any]:
+    """Rows as a patch has them: bfloat16 as its bits."""
     rows = rows.detach().cpu()
     if rows.dtype == torch.bfloat16:
         return rows.view(torch.int16).numpy().view(np.uint16)
     return rows.numpy()
 
 
-def _to_tensor(rows: np.ndarray[Any, Any], dtype: torch.dtype) -> Tensor:
+def tensor_of(rows: np.ndarray[Any, Any], dtype: torch.dtype) -> Tensor:
+    """Rows of a patch as a tensor."""
     if dtype == torch.bfloat16:
         return torch.from_numpy(rows.view(np.int16).copy()).view(dtype)
     return torch.from_numpy(rows.copy())

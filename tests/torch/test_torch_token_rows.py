@@ -1,0 +1,321 @@
+"""Token rows of transformers: tied, untied, biased, scaled, and with an encoder of its own."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import rowtune.torch as rt
+from rowtune.errors import FrozenRowError, IdError, PatchError, ShapeError
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of transformers' own modules
+    import peft
+    import transformers as hf
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+N, D = 50, 16
+SMALL = {"hidden_size": D, "intermediate_size": 32, "num_hidden_layers": 1,
+         "num_attention_heads": 2, "vocab_size": N}  # fmt: skip
+LLAMA = {**SMALL, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2}
+BART = {"vocab_size": N, "d_model": D, "encoder_layers": 1, "decoder_layers": 1,
+        "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32, "scale_embedding": True}  # fmt: skip
+MODELS = {
+    "llama, untied": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**LLAMA)),
+    "llama, tied": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**LLAMA, tie_word_embeddings=True)),
+    "gpt2, tied": lambda: hf.GPT2LMHeadModel(
+        hf.GPT2Config(n_embd=D, n_layer=1, n_head=2, vocab_size=N, bos_token_id=1, eos_token_id=2)
+    ),
+    "bert, tied with a bias": lambda: hf.BertForMaskedLM(hf.BertConfig(**SMALL)),
+    "gemma, scaled": lambda: hf.Gemma3ForCausalLM(
+        hf.Gemma3TextConfig(**SMALL, num_key_value_heads=2, head_dim=8)
+    ),
+    "t5": lambda: hf.T5ForConditionalGeneration(
+        hf.T5Config(vocab_size=N, d_model=D, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    ),
+    "bart, three scaled tables": lambda: hf.BartForConditionalGeneration(hf.BartConfig(**BART)),
+}
+ROWS = [40, 5, 7]
+
+
+class Words:
+    """A tokenizer of words and letters: as much of one as train_rows asks for."""
+
+    def __init__(self, known):
+        self.ids = dict(known)
+
+    def __call__(self, text, add_special_tokens=True):
+        pieces = text.split() if text in self.ids or " " in text else list(text)
+        return {"input_ids": [self.ids[p] for p in pieces if p in self.ids]}
+
+    def get_vocab(self):
+        return dict(self.ids)
+
+    def add_tokens(self, tokens):
+        for token in tokens:
+            self.ids[token] = max(self.ids.values()) + 1
+
+    def convert_tokens_to_ids(self, tokens):
+        return [self.ids[token] for token in tokens]
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    torch.manual_seed(0)
+    made = MODELS[request.param]().eval()
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_()
+    return made
+
+
+def batch(model, ids=None):
+    ids = torch.tensor([[5, 9, 11, 40], [12, 7, 7, 3]]) if ids is None else ids
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if model.config.is_encoder_decoder:
+        given["decoder_input_ids"] = ids
+    return given
+
+
+def logits(model):
+    return model(**batch(model)).logits
+
+
+def move(handle):
+    with torch.no_grad():
+        for rows in handle.parameters():
+            rows.add_(torch.randn_like(rows))
+
+
+def near(one, other):
+    return float((one - other).abs().max() / other.abs().max()) < 1e-5
+
+
+def test_the_guides_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guide = (Path(__file__).parents[2] / "docs" / "torch.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    (code,) = (block for block in blocks if "import transformers" in block)
+    names = {}
+    exec(code, names)
+    assert names["handle"].ids.tolist() == [97, 98]
+    assert (tmp_path / "tokens.safetensors").stat().st_size < 1_024
+
+
+def test_untrained_rows_are_the_plain_model(model):
+    with torch.no_grad():
+        plain = logits(model)
+        handle = rt.train_rows(model, rows=ROWS, head=True)
+        assert near(logits(model), plain)
+        with handle.disabled():
+            assert torch.equal(logits(model), plain)
+
+
+def test_the_gradient_is_that_of_the_same_rows_of_the_plain_model(model):
+    plain = copy.deepcopy(model)
+    handle = rt.train_rows(model, rows=ROWS, head=True)
+    for each in (plain, model):
+        logits(each).square().mean().backward()
+    table = plain.get_input_embeddings().weight
+    assert handle.ids.tolist() == sorted(ROWS)
+    torch.testing.assert_close(handle.rows.grad, table.grad[handle.ids], rtol=1e-4, atol=1e-7)
+    assert handle.rows.grad.abs().max() > 1e-4
+    head = plain.get_output_embeddings().weight
+    assert (handle.head_rows is None) == (head is table)
+    if handle.head_rows is not None:
+        torch.testing.assert_close(
+            handle.head_rows.grad, head.grad[handle.ids], rtol=1e-4, atol=1e-7
+        )
+    trains = {id(p) for p in model.parameters() if p.requires_grad}
+    assert trains == {id(p) for p in handle.parameters()}
+
+
+def test_merged_and_unmerged(model):
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    classes = {name: type(m) for name, m in model.named_modules()}
+    handle = rt.train_rows(model, rows=ROWS, head=True)
+    with torch.no_grad():
+        move(handle)
+        ours = logits(model)
+        rows = model.get_input_embeddings()(torch.arange(N))
+        merged = handle.merge()
+        assert {name: type(m) for name, m in merged.named_modules()} == classes
+        assert torch.equal(merged.get_input_embeddings()(torch.arange(N)), rows)
+        assert near(logits(merged), ours)
+        assert handle.merge() is merged and near(logits(merged), ours)
+        handle.unmerge()
+        assert torch.equal(logits(model), ours)
+        handle.remove()
+    after = dict(model.named_parameters())
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_saved_and_loaded_as_the_plain_class(model, tmp_path):
+    handle = rt.train_rows(model, rows=ROWS, head=True)
+    with torch.no_grad():
+        move(handle)
+        ours = logits(model)
+        model.save_pretrained(tmp_path)
+        loaded = type(model).from_pretrained(tmp_path).eval()
+        assert near(logits(loaded), ours)
+    tied = handle.head_rows is None
+    weights = loaded.get_input_embeddings().weight, loaded.get_output_embeddings().weight
+    assert (weights[0] is weights[1]) == tied
+
+
+def test_a_file_of_rows(model, tmp_path):
+    twin = copy.deepcopy(model)
+    handle = rt.train_rows(model, rows=ROWS, head=True)
+    move(handle)
+    handle.save(tmp_path / "rows.safetensors")
+    other = rt.train_rows(twin, rows=ROWS, head=True)
+    other.load(tmp_path / "rows.safetensors")
+    with torch.no_grad():
+        assert torch.equal(logits(twin), logits(model))
+    least = sum(rows.numel() * 4 for rows in handle.parameters())
+    assert (tmp_path / "rows.safetensors").stat().st_size < least + 1_500
+
+    third = rt.train_rows(other.remove(), rows=[5, 7, 41], head=True)
+    with pytest.raises(PatchError, match="other tokens"):
+        third.load(tmp_path / "rows.safetensors")
+    with torch.no_grad():
+        third.remove().get_input_embeddings().weight[0, 0] += 1
+    with pytest.raises(PatchError, match="another base"):
+        rt.train_rows(twin, rows=ROWS, head=True).load(tmp_path / "rows.safetensors")
+
+
+def test_only_the_rows_move_with_an_optimizer_of_the_whole_model(model):
+    plain = copy.deepcopy(model.state_dict())
+    handle = rt.train_rows(model, rows=ROWS)
+    optimizer = rt.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
+    logits(model.train()).square().mean().backward()
+    optimizer.step()
+    merged = handle.merge().state_dict()
+    tables = [k for k, v in plain.items() if v.shape == (N, D)]
+    for name, value in plain.items():
+        if name not in tables:
+            assert torch.equal(merged[name], value), name
+    table = model.get_input_embeddings().weight
+    moved = (table != plain[tables[0]]).any(1).nonzero().flatten()
+    assert moved.tolist() == sorted(ROWS)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_adapters_before_or_after_leave_the_rows_trainable(before):
+    model = MODELS["llama, tied"]()
+    config = peft.LoraConfig(target_modules=["q_proj"], r=2)
+    if before:
+        model = peft.get_peft_model(model, config)
+    handle = rt.train_rows(model, rows=ROWS)
+    if not before:
+        model = peft.get_peft_model(model, config)
+    trains = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert sum("lora_" in name for name in trains) == 2 and len(trains) == 3
+    rows = handle.rows.detach().clone()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    logits(model).square().mean().backward()
+    optimizer.step()
+    assert bool((handle.rows != rows).any(1).all())
+
+
+def test_new_tokens_get_rows_where_the_table_has_none():
+    model = MODELS["llama, untied"]()
+    old = model.get_input_embeddings().weight.detach().clone()
+    words = Words({chr(97 + i): i for i in range(26)})
+    handle = rt.train_rows(model, tokens=["cab", "abba"], tokenizer=words, init="subwords")
+    assert words.ids["cab"] == 26 and words.ids["abba"] == 27
+    assert handle.tokens == ["cab", "abba"] and handle.ids.tolist() == [26, 27]
+    assert len(model.get_input_embeddings().base) == N, "a padded table has room for them"
+    assert handle.head_rows is not None, "a new token could never be said otherwise"
+    torch.testing.assert_close(handle.rows[0], old[[2, 0, 1]].mean(0))
+    torch.testing.assert_close(handle.rows[1], old[[0, 1, 1, 0]].mean(0))
+
+    model = MODELS["llama, tied"]()
+    old = model.get_input_embeddings().weight.detach().clone()
+    words = Words({f"w{i}": i for i in range(N)})
+    handle = rt.train_rows(model, tokens={"new": "w3 w4", "w7": "w9"}, tokenizer=words,
+                           init="description")  # fmt: skip
+    assert handle.ids.tolist() == [7, 50] and handle.tokens == ["w7", "new"]
+    assert torch.equal(handle.rows[0], old[7]), "a token that exists begins as it is"
+    torch.testing.assert_close(handle.rows[1], old[[3, 4]].mean(0))
+    assert logits(model).shape[-1] == N + 1
+
+
+def test_rows_in_the_users_order_get_their_own_first_values():
+    model = MODELS["llama, tied"]()
+    first = np.arange(3)[:, None] * np.ones((3, D), np.float32)
+    handle = rt.train_rows(model, rows=ROWS, init=first)
+    assert handle.ids.tolist() == [5, 7, 40]
+    assert handle.rows[:, 0].tolist() == [1, 2, 0]
+
+
+def test_what_reads_the_heads_weight_itself_is_served():
+    model = MODELS["llama, tied"]()
+    handle = rt.train_rows(model, rows=ROWS)
+    hidden = torch.randn(3, D)
+    torch.testing.assert_close(hidden @ model.lm_head.weight.T, model.lm_head(hidden))
+    (hidden @ model.lm_head.weight.T).square().sum().backward()
+    assert handle.rows.grad.abs().sum() > 0
+
+
+def test_what_it_refuses():
+    model = MODELS["llama, tied"]()
+    with pytest.raises(ShapeError, match="one of the two"):
+        rt.train_rows(model)
+    with pytest.raises(IdError, match="50"):
+        rt.train_rows(model, rows=[50])
+    with pytest.raises(ShapeError, match="tokenizer"):
+        rt.train_rows(model, tokens=["a"])
+    with pytest.raises(IdError, match="twice"):
+        rt.train_rows(model, tokens=["a", "a"], tokenizer=Words({"a": 0}))
+    rt.train_rows(model, rows=ROWS)
+    with pytest.raises(FrozenRowError, match="merge"):
+        model.resize_token_embeddings(60)
+    with pytest.raises(ShapeError, match="already"):
+        rt.train_rows(model, rows=ROWS)
+    model.tie_weights()
+
+    class Odd(torch.nn.Embedding):
+        def forward(self, ids):
+            return super().forward(ids) + 1
+
+    with pytest.raises(ShapeError, match="more than look rows up"):
+        rt.train_rows(torch.nn.Sequential(Odd(5, 2)), rows=[1])
+    padded = torch.nn.Sequential(torch.nn.Embedding(5, 2, padding_idx=1))
+    with pytest.raises(ShapeError, match="padding"):
+        rt.train_rows(padded, rows=[1])
+    two = torch.nn.ModuleDict({"a": torch.nn.Embedding(5, 2), "b": torch.nn.Embedding(5, 2)})
+    with pytest.raises(ShapeError, match="a, b"):
+        rt.train_rows(two, rows=[1])
+    assert rt.train_rows(two, rows=[1], module="b").rows.shape == (1, 2)
+
+
+def test_half_precision_checkpointing_and_generation():
+    model = MODELS["gpt2, tied"]().to(torch.bfloat16)
+    handle = rt.train_rows(model, rows=ROWS)
+    model.gradient_checkpointing_enable()
+    logits(model.train()).float().square().mean().backward()
+    assert handle.rows.grad.dtype == torch.bfloat16 and handle.rows.grad.abs().sum() > 0
+    found = model.eval().generate(**batch(model), max_new_tokens=2, do_sample=False)
+    assert found.shape == (2, 6)
+
+
+def test_with_it_the_model_is_as_it_was_afterwards():
+    model = MODELS["llama, untied"]().eval()
+    with torch.no_grad():
+        plain = logits(model)
+        with rt.train_rows(model, rows=ROWS) as handle:
+            move(handle)
+            assert not torch.equal(logits(model), plain)
+        assert torch.equal(logits(model), plain)
