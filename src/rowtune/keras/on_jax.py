@@ -53,10 +53,9 @@ def _take_of(block_variable: Any) -> Any:
         return take(block, slots), slots
 
     def backward(slots: Any, grads: Any) -> Any:
-        gradient, was_left = left.leave(block_variable, slots, grads)
-        if not was_left:
-            zeros = jnp.zeros(block_variable.shape, grads.dtype)
-            gradient = zeros.at[slots].add(grads, mode="drop")
+        zeros = jnp.zeros(block_variable.shape, grads.dtype)
+        gradient = zeros.at[slots].add(grads, mode="drop")
+        left.leave(block_variable, gradient, slots, grads)
         return gradient, None
 
     take.defvjp(forward, backward)
