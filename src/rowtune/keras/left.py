@@ -78,7 +78,9 @@ def _summands(gradient: Any, parts: list[_Part]) -> list[_Part]:
     found, open_ones = [], [gradient]
     while open_ones:
         array = open_ones.pop()
-        equation: Any = getattr(array, "parent", None)  # which JAX may cease to tell: then it is dense
+        equation: Any = getattr(
+            array, "parent", None
+        )  # which JAX may cease to tell: then it is dense
         if id(array) in known:
             found.append(known[id(array)])
         elif getattr(getattr(equation, "primitive", None), "name", None) in _SUMS:
