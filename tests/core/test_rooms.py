@@ -60,7 +60,7 @@ HEAVY = {
     "typer": {"cli"},
     "rich": {"cli", "report"},
     "platformdirs": {"vectors"},
-    "safetensors": {"patch_file", "vectors"},
+    "safetensors": {"patch_file", "vectors", "torch"},
 }
 
 

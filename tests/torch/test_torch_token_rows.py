@@ -319,3 +319,50 @@ def test_with_it_the_model_is_as_it_was_afterwards():
             move(handle)
             assert not torch.equal(logits(model), plain)
         assert torch.equal(logits(model), plain)
+
+
+# PEFT says so of every tied model.
+_TIED = pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True")
+
+
+@_TIED
+@pytest.mark.parametrize("kind", ["llama, untied", "llama, tied", "gpt2, tied"])
+def test_peft_reads_what_is_written_for_it(kind, tmp_path):
+    model = MODELS[kind]().eval()
+    plain = copy.deepcopy(model)
+    handle = rt.train_rows(model, rows=ROWS, head=True)
+    move(handle)
+    handle.save_peft(tmp_path)
+    theirs = peft.PeftModel.from_pretrained(plain, tmp_path).eval()
+    with torch.no_grad():
+        assert near(logits(theirs), logits(model))
+
+
+@_TIED
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_peft_writes_is_read(tied, tmp_path):
+    model = MODELS["llama, tied" if tied else "llama, untied"]().eval()
+    plain = copy.deepcopy(model)
+    names = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
+    theirs = peft.get_peft_model(
+        plain, peft.TrainableTokensConfig(token_indices=ROWS, target_modules=names)
+    ).eval()
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if "trainable_tokens_delta" in name:
+                parameter.normal_()
+        expected = logits(theirs)
+    theirs.save_pretrained(tmp_path)
+    handle = rt.train_rows(model, rows=ROWS, head=True)
+    handle.load_peft(tmp_path)
+    with torch.no_grad():
+        assert near(logits(model), expected)
+
+    other = rt.train_rows(handle.remove(), rows=[1, 2, 3], head=True)
+    before = other.rows.detach().clone()
+    with pytest.raises(PatchError, match="other ids"):
+        other.load_peft(tmp_path)
+    assert torch.equal(other.rows, before)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(PatchError, match="LORA"):
+        handle.load_peft(tmp_path)

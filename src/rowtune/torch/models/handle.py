@@ -14,6 +14,7 @@ from rowtune.errors import FrozenRowError, PatchError
 from rowtune.patch import Patch, check_fingerprint
 from rowtune.patch_file import read_patches, write_patches
 from rowtune.torch.base import fingerprint
+from rowtune.torch.models import peft_files
 from rowtune.torch.models.table_of_model import Reader, put
 from rowtune.torch.models.token_rows import TokenEmbedding, TokenHead
 from rowtune.torch.parameter import RowParameter
@@ -172,6 +173,52 @@ class Handle:
         with torch.no_grad():
             for name, module in blocks.items():
                 module.block.copy_(found[name])
+
+    def save_peft(self, folder: str | os.PathLike[str]) -> None:
+        """Write the rows as an adapter of PEFT's TrainableTokens: see `peft_files`."""
+        rows = {reader.name: module.block for reader, module in self._converted}
+        # PEFT ties a head by itself, and warns where it is told to.
+        targets = [
+            reader.name
+            for reader, module in self._converted
+            if isinstance(module, TokenEmbedding) or module.block is self.head_rows
+        ]
+        peft_files.write(folder, self.ids, rows, targets)
+
+    def load_peft(self, folder: str | os.PathLike[str]) -> None:
+        """Take the rows of such an adapter. It does not say which base it was trained on.
+
+        Raises
+        ------
+        PatchError
+            Rows of other tokens or modules, or two for one row. Nothing is changed then.
+        """
+        ids, found = peft_files.read(folder)
+        order = ids.argsort()
+        if ids[order].tolist() != self.ids.tolist():
+            raise PatchError(f"{folder} holds the rows of other ids than those that train here")
+        mine: dict[RowParameter, Tensor] = {}
+        for reader, module in self._converted:
+            rows = found.get(reader.name)
+            if rows is None:
+                continue
+            rows = rows[order]
+            if rows.shape != module.block.shape:
+                raise PatchError(
+                    f"{folder}: rows of {reader.name} have shape {tuple(rows.shape)}; expected "
+                    f"{tuple(module.block.shape)}"
+                )
+            if module.block in mine and not torch.equal(mine[module.block], rows):
+                raise PatchError(
+                    f"{folder} has other rows for {reader.name} than for what it shares"
+                )
+            mine[module.block] = rows
+        if set(mine) != {module.block for _, module in self._converted}:
+            names = ", ".join(reader.name for reader, _ in self._converted)
+            raise PatchError(f"{folder} has rows for {', '.join(found)}; expected {names}")
+        with torch.no_grad():
+            for block, rows in mine.items():
+                block.copy_(rows)
 
     def _blocks(self) -> dict[str, Module]:
         of = {"embedding": self._converted[0][1]}
