@@ -46,6 +46,7 @@ FRAMEWORKS = {
     "flax": {"jax"},
     "equinox": {"jax"},
     "pytensor": {"pytensor"},
+    "transformers": {"torch"},
 }
 # Rooms of engines of which Keras has one at a time: only its file for that backend may open them.
 APART = {"torch", "jax", "tensorflow"}

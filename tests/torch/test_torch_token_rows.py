@@ -366,3 +366,44 @@ def test_what_peft_writes_is_read(tied, tmp_path):
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     with pytest.raises(PatchError, match="LORA"):
         handle.load_peft(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["llama, untied", "llama, tied"])
+def test_files_of_rows_in_a_model_that_never_had_them(kind, tmp_path):
+    torch.manual_seed(1)
+    plain = MODELS[kind]().eval()
+    words = {f"w{i}": i for i in range(N)}
+
+    def trained(model, tokens, name):
+        handle = rt.train_rows(model, tokens=tokens, tokenizer=Words(words), head=True)
+        move(handle)
+        handle.save(tmp_path / name)
+        return handle
+
+    model = copy.deepcopy(plain)
+    handle = trained(model, ["new", "w7"], "rows.safetensors")
+    fresh, tokenizer = copy.deepcopy(plain), Words(words)
+    loaded = rt.load_rows(fresh, tmp_path / "rows.safetensors", tokenizer=tokenizer)
+    assert loaded.tokens == ["w7", "new"] and tokenizer.ids["new"] == N
+    with torch.no_grad():
+        assert torch.equal(logits(fresh), logits(model))
+
+    apart = [copy.deepcopy(plain), copy.deepcopy(plain)]
+    one = trained(apart[0], ["w3"], "one.safetensors")
+    two = trained(apart[1], ["w9", "w4"], "two.safetensors")
+    both = rt.load_rows(copy.deepcopy(plain), tmp_path / "one.safetensors",
+                        tmp_path / "two.safetensors")  # fmt: skip
+    assert both.ids.tolist() == [3, 4, 9] and both.tokens == ["w3", "w4", "w9"]
+    assert torch.equal(both.rows, torch.cat([one.rows, two.rows]))
+    with pytest.raises(PatchError, match="both hold row 3"):
+        rt.load_rows(copy.deepcopy(plain), *[tmp_path / "one.safetensors"] * 2)
+    other = copy.deepcopy(plain)
+    with torch.no_grad():
+        other.get_input_embeddings().weight[0] += 1
+    with pytest.raises(PatchError, match="another base"):
+        rt.load_rows(other, tmp_path / "one.safetensors")
+    assert type(other.get_input_embeddings()) is torch.nn.Embedding, "as it was"
+    with pytest.raises(PatchError, match="id 50"):
+        rt.load_rows(copy.deepcopy(plain), tmp_path / "one.safetensors",
+                     tokenizer=Words({f"v{i}": i for i in range(N)}))  # fmt: skip
+    assert handle.rows.shape == (2, D)

@@ -13,6 +13,7 @@ from rowtune import __version__
 from rowtune.cli.extend import extend
 from rowtune.cli.rules import rules
 from rowtune.cli.six_items import six_items
+from rowtune.cli.tokens import tokens
 from rowtune.cli.verify import verify
 from rowtune.errors import RowtuneError
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for verb in (extend, verify, rules, six_items):
     app.command()(verb)
+app.add_typer(tokens, name="tokens")
 
 
 _INTERRUPTED = 130

@@ -17,7 +17,7 @@ from rowtune.torch import optim, team
 from rowtune.torch.bag import EmbeddingBag
 from rowtune.torch.clip import clip_grad_norm_, clip_grad_row_norms_
 from rowtune.torch.embedding import Embedding
-from rowtune.torch.models import Handle, train_rows
+from rowtune.torch.models import Handle, load_rows, train_rows
 from rowtune.torch.parameter import RowParameter
 from rowtune.torch.patches import load_patch, save_patch
 from rowtune.torch.subset import Subset, subset
@@ -31,6 +31,7 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_row_norms_",
     "load_patch",
+    "load_rows",
     "optim",
     "save_patch",
     "subset",

@@ -143,7 +143,7 @@ class Handle:
         OSError
             The file cannot be written; an older one of this name is kept.
         """
-        write_patches({name: self._patch(name) for name in self._blocks()}, path)
+        write_patches({name: self._patch(name) for name in self.blocks()}, path)
 
     def load(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Take the rows of a file.
@@ -154,7 +154,7 @@ class Handle:
             A damaged file, one for another base (unless ``force``), or of other rows. Nothing is
             changed then.
         """
-        patches, blocks = read_patches(path), self._blocks()
+        patches, blocks = read_patches(path), self.blocks()
         if set(patches) != set(blocks):
             raise PatchError(
                 f"{path} holds {', '.join(sorted(patches))}; expected {', '.join(sorted(blocks))}"
@@ -220,14 +220,15 @@ class Handle:
             for block, rows in mine.items():
                 block.copy_(rows)
 
-    def _blocks(self) -> dict[str, Module]:
+    def blocks(self) -> dict[str, Module]:
+        """A module for each parameter, by the name that it has in files."""
         of = {"embedding": self._converted[0][1]}
         if self.head_rows is not None:
             of["head"] = next(m for _, m in self._converted if m.block is self.head_rows)
         return of
 
     def _patch(self, name: str) -> Patch:
-        module = self._blocks()[name]
+        module = self.blocks()[name]
         assert module.base is not None
         rows = array_of(module.block)
         return Patch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rowtune.errors import ShapeError
@@ -70,7 +71,7 @@ def train_rows(
     else:
         chosen = vocabulary.by_token(tokens, tokenizer, known)
         if len(chosen.ids) and int(chosen.ids.max()) >= known:
-            table = _larger(model, module, int(chosen.ids.max()) + 1)
+            table = larger(model, module, int(chosen.ids.max()) + 1)
     order = chosen.ids.argsort()
     ids = chosen.ids[order]
     _refuse_padding(table, ids)
@@ -101,15 +102,29 @@ def _converted(table: ModelTable, ids: Tensor, rows: TokenRows) -> list[tuple[Re
     return [(r, made[id(r.module)]) for r in (*table.embeddings, *table.tied_heads)]
 
 
-def _larger(model: nn.Module, module: Any, num_rows: int) -> ModelTable:
+def larger(model: nn.Module, module: str | nn.Module | None, num_rows: int) -> ModelTable:
+    """Make the token table of a transformers model ``num_rows`` long, with zeros.
+
+    Raises
+    ------
+    ShapeError
+        The model cannot do that.
+    """
     resize: Any = getattr(model, "resize_token_embeddings", None)
     if resize is None or module is not None:
         raise ShapeError(
             f"the table has no rows for the new tokens (they need {num_rows}), and this model has "
             "no resize_token_embeddings; make its embedding larger first"
         )
+    before = len(table_of(model).weight)
     resize(num_rows, mean_resizing=False)
-    return table_of(model)
+    table = table_of(model)
+    with torch.no_grad():
+        # Not what the resizing draws: a file of rows knows its base by every byte.
+        for weight in (table.weight, *([] if table.other_head is None else
+                                       [table.other_head.module.weight])):  # fmt: skip
+            weight[before:] = 0
+    return table
 
 
 def _refuse_padding(table: ModelTable, ids: Tensor) -> None:

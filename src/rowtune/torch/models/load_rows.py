@@ -1,0 +1,124 @@
+"""`load_rows`: put the rows of files that `Handle.save` wrote into a model."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rowtune.errors import PatchError
+from rowtune.patch import Patch, check_fingerprint
+from rowtune.patch_file import read_patches
+from rowtune.torch.base import fingerprint
+from rowtune.torch.models.handle import Handle
+from rowtune.torch.models.table_of_model import table_of
+from rowtune.torch.models.train_rows import larger, train_rows
+from rowtune.torch.patches import tensor_of
+
+Path = str | os.PathLike[str]
+
+
+def load_rows(
+    model: nn.Module,
+    *paths: Path,
+    tokenizer: Any = None,
+    module: str | nn.Module | None = None,
+    force: bool = False,
+) -> Handle:
+    """Put the rows of one or more files into a model; it is converted as by `train_rows`.
+
+    Parameters
+    ----------
+    *paths
+        Files of disjoint rows, all for this model's table.
+    tokenizer : optional
+        Gets the files' tokens; they must have the ids there that they had.
+    force : bool
+        Take rows that belong to another base.
+
+    Raises
+    ------
+    PatchError
+        A damaged file, one for another base, two that hold the same row, or tokens that have
+        other ids in this tokenizer. No row has been put in then.
+    """
+    files = [(path, _parts(path)) for path in paths]
+    if not files:
+        raise PatchError("load_rows got no file; expected load_rows(model, path, ...)")
+    first = files[0][1]
+    for path, parts in files[1:]:
+        if set(parts) != set(first) or parts["embedding"].shape != first["embedding"].shape:
+            raise PatchError(f"{path} and {files[0][0]} are not for the same tables")
+    _refuse_overlap(files)
+    _give_tokens(files, tokenizer)
+    num_rows = first["embedding"].shape[0]
+    if num_rows > len(table_of(model, module).weight):
+        larger(model, module, num_rows)
+    ids = torch.cat([torch.from_numpy(parts["embedding"].ids) for _, parts in files])
+    handle = train_rows(model, rows=ids.numpy(), init=None, module=module, head="head" in first)
+    words = [parts["embedding"].tokens for _, parts in files]
+    if all(w is not None for w in words):
+        named = dict(zip(ids.tolist(), (t for w in words for t in w or []), strict=True))
+        handle.tokens = [named[i] for i in handle.ids.tolist()]
+    try:
+        _fill(handle, files, ids, force)
+    except PatchError:
+        handle.remove()
+        raise
+    return handle
+
+
+def _parts(path: Path) -> dict[str, Patch]:
+    parts = read_patches(path)
+    if not set(parts) <= {"embedding", "head"} or "embedding" not in parts:
+        raise PatchError(f"{path} holds {', '.join(parts) or 'a table'}; expected rows of tokens")
+    return parts
+
+
+def _refuse_overlap(files: list[tuple[Path, dict[str, Patch]]]) -> None:
+    seen: dict[int, Path] = {}
+    for path, parts in files:
+        for i in parts["embedding"].ids.tolist():
+            if i in seen:
+                raise PatchError(f"{path} and {seen[i]} both hold row {i}; load disjoint rows")
+            seen[i] = path
+
+
+def _give_tokens(files: list[tuple[Path, dict[str, Patch]]], tokenizer: Any) -> None:
+    if tokenizer is None:
+        return
+    known = tokenizer.get_vocab()
+    wanted = {
+        token: i
+        for _, parts in files
+        for token, i in zip(
+            parts["embedding"].tokens or [], parts["embedding"].ids.tolist(), strict=False
+        )
+    }
+    new = [t for t in sorted(wanted, key=lambda t: wanted[t]) if t not in known]
+    tokenizer.add_tokens(new)
+    for token, i in zip(wanted, tokenizer.convert_tokens_to_ids(list(wanted)), strict=True):
+        if i != wanted[token]:
+            raise PatchError(
+                f"token {token!r} has id {i} in this tokenizer, and {wanted[token]} in the file; "
+                "load the tokenizer that was saved with the rows"
+            )
+
+
+def _fill(
+    handle: Handle, files: list[tuple[Path, dict[str, Patch]]], ids: Tensor, force: bool
+) -> None:
+    found = {}
+    for name, module in handle.blocks().items():
+        assert module.base is not None
+        own = "" if force else fingerprint(module.base)
+        for path, parts in files:
+            if not force:
+                check_fingerprint(parts[name], path, own)
+        rows = torch.cat([tensor_of(p[name].rows, module.block.dtype) for _, p in files])
+        found[module.block] = rows[ids.argsort()]
+    with torch.no_grad():
+        for block, rows in found.items():
+            block.copy_(rows)
