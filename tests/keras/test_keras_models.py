@@ -109,6 +109,16 @@ def test_data_sets_feed_it(trap, make, rows_model, backend):
     np.testing.assert_allclose(layer.merge()[TRAIN], trap[TRAIN], rtol=1e-5)
 
 
+def test_several_steps_in_one_execution(trap, make, rows_model, backend):
+    steps = 1 if backend == "torch" else 2  # more than one is not for PyTorch, says Keras
+    layer = make(trap, train=TRAIN)
+    model = rows_model(layer, optimizers.SGD(0.5), steps_per_execution=steps)
+    model.fit(np.repeat(IDS, 2, 0), np.ones((4, 4, 4)), batch_size=1, shuffle=False, verbose=0)
+    trap[[0, 7, 3]] -= np.array([[2.0], [1.0], [2.0]], "float32")
+    np.testing.assert_allclose(layer.merge()[TRAIN], trap[TRAIN], rtol=1e-5)
+    assert int(model.optimizer.iterations) == 4
+
+
 @pytest.mark.parametrize("name", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(name, trap, bits, make, rows_model, state_of, policy):
     policy(name)
@@ -137,8 +147,9 @@ class Watched(Embedding):
 def test_mixed_precision_casts_rows_and_never_the_table(trap, policy):
     policy("mixed_float16")
     layer = Watched(9, 4, weights=trap, train=TRAIN)
-    keras.Sequential([layer])(IDS)
-    assert layer.seen == {"float32"}
+    for call in (layer, keras.Sequential([layer])):
+        call(IDS)
+        assert layer.seen == {"float32"}
 
 
 def test_a_batch_that_overflows_moves_nothing(trap, bits, make, rows_model, policy):

@@ -78,8 +78,11 @@ def ask(optimizer: Any, blocks: list[Any]) -> None:
         setattr(block, _ASKED, not optimizer.gradient_accumulation_steps)
 
 
-def row_gradient(gradient: Any, block: Any, as_dense: bool) -> Any:  # noqa: ARG001
+def row_gradient(gradient: Any, block: Any, as_dense: bool) -> Any:
     """See `rowtune.keras.backend`."""
+    setattr(
+        block, _ASKED, False
+    )  # of that backward pass alone: the next may be another optimizer's
     if not gradient.is_sparse:
         return gradient
     return gradient.to_dense() if as_dense else gradient.coalesce()
