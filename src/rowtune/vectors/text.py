@@ -22,6 +22,9 @@ from rowtune.vectors.words import Bytes, Words
 Rows = NDArray[np.float32]
 
 SEGMENT_BYTES = 1 << 28  # parsed at a time: bounds memory beside the table itself
+# Below this one thread is as fast as anybody can see. And a process that ends while Arrow's threads
+# are still being started is aborted by Arrow: an error about the next file came with exit code 134.
+_THREADS_PAY = 1 << 24
 _BLOCK_BYTES = 1 << 21  # one thread's share of a segment; 1 and 8 MB cost a fifth more
 _REPAIR_BYTES = 1 << 24  # what a bad line costs: a run of this size is copied and searched
 _NEWLINE, _RETURN = 10, 13
@@ -91,7 +94,9 @@ def parse_clean(segment: Bytes, dim: int, trailing: bool) -> tuple[Words, Rows] 
         table = csv.read_csv(
             pa.BufferReader(pa.py_buffer(segment)),
             read_options=csv.ReadOptions(
-                column_names=names, block_size=max(_BLOCK_BYTES, 64 * dim)
+                use_threads=len(segment) > _THREADS_PAY,
+                column_names=names,
+                block_size=max(_BLOCK_BYTES, 64 * dim),
             ),
             parse_options=csv.ParseOptions(
                 delimiter=" ",
