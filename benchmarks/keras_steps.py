@@ -22,6 +22,7 @@ from typing import Any
 
 KERAS, OURS, TAPE = "keras Adam", "rowtune.keras Adam", "rowtune.tensorflow, tape"
 SMALL, LARGE, WIDTH, IDS, LR = 200_000, 4_000_000, 64, 256, 1e-3
+EPSILON = 1e-14  # Keras has it in another place: small beside gradients of 1e-5
 BATCHES, IN_A_ROW, ROUNDS = 16, 50, {SMALL: 24, LARGE: 5}
 
 
@@ -72,8 +73,8 @@ def _ways(backend: str, matrix: Any) -> dict[str, tuple[Callable[..., Any], Any]
     theirs = keras.layers.Embedding(*matrix.shape, weights=[matrix])
     ours = rk.Embedding(*matrix.shape, weights=matrix)
     ways = {
-        KERAS: (model(theirs, keras.optimizers.Adam(LR, epsilon=1e-8)), theirs.embeddings),
-        OURS: (model(ours, rk.optimizers.Adam(LR, epsilon=1e-8)), ours.block),
+        KERAS: (model(theirs, keras.optimizers.Adam(LR, epsilon=EPSILON)), theirs.embeddings),
+        OURS: (model(ours, rk.optimizers.Adam(LR, epsilon=EPSILON)), ours.block),
     }
     ways = {name: (step, rows_of(variable)) for name, (step, variable) in ways.items()}
     if backend == "tensorflow":
@@ -87,7 +88,7 @@ def _by_tape(matrix: Any) -> tuple[Callable[..., Any], Any]:
     import rowtune.tensorflow as rtf
 
     table = rtf.Embedding(matrix)
-    optimizer = rtf.RowOptimizer("adam", lr=LR)
+    optimizer = rtf.RowOptimizer("adam", lr=LR, eps=EPSILON)
 
     @tf.function
     def step(ids: Any, target: Any) -> Any:
