@@ -170,3 +170,9 @@ def test_merging_warns_of_nothing(make):
 def test_optimizers_know_their_names():
     assert optimizers.Adam().name.startswith("adam")
     assert isinstance(optimizers.AdamW(), keras.optimizers.AdamW)
+
+
+def test_rows_and_columns_are_chosen_by_tensors_too(make):
+    ids, columns = keras.ops.convert_to_tensor([7, 0, 3]), keras.ops.convert_to_tensor([2, 1])
+    layer = make(np.ones((9, 4), np.float32), train=ids, columns=columns)
+    assert layer.rows.ids.tolist() == [0, 3, 7] and layer.columns.tolist() == [1, 2]

@@ -274,4 +274,4 @@ _LARGEST_WHOLE = {"bfloat16": 1 << 8, "float16": 1 << 11, "float32": 1 << 24}
 
 def _plain(chosen: Any) -> Any:
     plain = chosen is None or isinstance(chosen, str | slice | list | tuple | range | np.ndarray)
-    return chosen if plain else ops.converton_host(chosen)
+    return chosen if plain else on_host(chosen)
