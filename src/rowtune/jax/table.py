@@ -97,7 +97,7 @@ def split(
     return RowTable(
         base=None if rows.trains_all and chosen is None else weights,
         block=block,
-        slots=None if rows.trains_all else _slot_map(rows),
+        slots=None if rows.trains_all else slot_map(rows),
         columns=None if chosen is None else jnp.asarray(chosen, jnp.int32),
         num_rows=rows.num_rows,
     )
@@ -147,10 +147,11 @@ def _on_host(choice: Any) -> Any:
     return np.asarray(choice) if isinstance(choice, Array) else choice
 
 
-def _slot_map(rows: Rows) -> Array:
-    slot_map = np.full(rows.num_rows, -1, np.int32)
-    slot_map[rows.ids] = np.arange(len(rows), dtype=np.int32)
-    return jnp.asarray(slot_map)
+def slot_map(rows: Rows) -> Array:
+    """The slot of every id, int32 (N,), -1 where frozen."""
+    slots = np.full(rows.num_rows, -1, np.int32)
+    slots[rows.ids] = np.arange(len(rows), dtype=np.int32)
+    return jnp.asarray(slots)
 
 
 def _as_weights(matrix: ArrayLike) -> Array:

@@ -12,7 +12,7 @@ from rowtune.jax.ids import as_ids, slots_of
 from rowtune.jax.lookup import put_in_place
 from rowtune.jax.rule import RuleState
 from rowtune.jax.rule import rule as rule_of_rows
-from rowtune.jax.table import RowTable
+from rowtune.jax.table import RowTable, slot_map
 from rowtune.jax.touched import RowGrads
 from rowtune.keras import left
 from rowtune.rules import Rule
@@ -22,10 +22,7 @@ def table_of(layer: Any) -> Any:
     """See `rowtune.keras.backend`."""
     rows = layer.rows
     columns = None if layer.columns is None else jnp.asarray(layer.columns, jnp.int32)
-    slots = None
-    if not rows.trains_all:
-        every = jnp.full(rows.num_rows, -1, jnp.int32)
-        slots = every.at[rows.ids].set(jnp.arange(len(rows), dtype=jnp.int32))
+    slots = None if rows.trains_all else slot_map(rows)
     take = _take_of(layer.block)
 
     def look_up(ids: Any) -> Any:

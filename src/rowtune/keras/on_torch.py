@@ -12,6 +12,7 @@ from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
 from rowtune.torch.ops import rows_of, sparse_rows
 from rowtune.torch.optim.row_step import Options, prepare
+from rowtune.torch.patches import array_of, tensor_of
 
 _ASKED = "_rowtune_asked"
 
@@ -107,13 +108,12 @@ def in_float64() -> Any:
 
 def as_array(tensor: Any) -> Any:
     """See `rowtune.keras.backend`. Keras takes bfloat16 through float32, which changes NaN."""
-    if tensor.dtype != torch.bfloat16:
-        return tensor.detach().cpu().numpy()
-    return tensor.detach().cpu().view(torch.uint16).numpy().view("bfloat16")
+    array = array_of(tensor)
+    return array.view("bfloat16") if tensor.dtype == torch.bfloat16 else array
 
 
 def as_tensor(array: Any) -> Any:
     """See `rowtune.keras.backend`."""
     if array.dtype.name != "bfloat16":
         return array
-    return torch.from_numpy(np.ascontiguousarray(array).view(np.uint16)).view(torch.bfloat16)
+    return tensor_of(np.ascontiguousarray(array).view(np.uint16), torch.bfloat16)

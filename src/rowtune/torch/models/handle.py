@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ from rowtune.torch.parameter import RowParameter
 from rowtune.torch.patches import array_of, tensor_of
 
 Module = TokenEmbedding | TokenHead
+# Each with the patches that it holds, by name.
+Files = Sequence[tuple[str | os.PathLike[str], Mapping[str, Patch]]]
 
 
 class Handle:
@@ -143,7 +146,7 @@ class Handle:
         OSError
             The file cannot be written; an older one of this name is kept.
         """
-        write_patches({name: self._patch(name) for name in self.blocks()}, path)
+        write_patches({name: self._patch(m) for name, m in self.blocks().items()}, path)
 
     def load(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Take the rows of a file.
@@ -159,20 +162,34 @@ class Handle:
             raise PatchError(
                 f"{path} holds {', '.join(sorted(patches))}; expected {', '.join(sorted(blocks))}"
             )
-        found = {}
-        for name, module in blocks.items():
-            patch = patches[name]
-            if not force:
-                assert module.base is not None
-                check_fingerprint(patch, path, fingerprint(module.base))
+        for patch in patches.values():
             if patch.tokens != self.tokens or patch.ids.tolist() != self.ids.tolist():
                 raise PatchError(
                     f"{path} holds the rows of other tokens than those that train here"
                 )
-            found[name] = tensor_of(patch.rows, module.block.dtype)
+        self.take([(path, patches)], force)
+
+    def take(self, files: Files, force: bool) -> None:
+        """Take the rows of files whose ids, together, are those that train here.
+
+        Raises
+        ------
+        PatchError
+            A file for another base, unless ``force``. Nothing is changed then.
+        """
+        order = np.concatenate([parts["embedding"].ids for _, parts in files]).argsort()
+        found = {}
+        for name, module in self.blocks().items():
+            assert module.base is not None
+            if not force:
+                own = fingerprint(module.base)
+                for path, parts in files:
+                    check_fingerprint(parts[name], path, own)
+            rows = np.concatenate([parts[name].rows for _, parts in files])[order]
+            found[module.block] = tensor_of(rows, module.block.dtype)
         with torch.no_grad():
-            for name, module in blocks.items():
-                module.block.copy_(found[name])
+            for block, taken in found.items():
+                block.copy_(taken)
 
     def save_peft(self, folder: str | os.PathLike[str]) -> None:
         """Write the rows as an adapter of PEFT's TrainableTokens: see `peft_files`."""
@@ -227,13 +244,11 @@ class Handle:
             of["head"] = next(m for _, m in self._converted if m.block is self.head_rows)
         return of
 
-    def _patch(self, name: str) -> Patch:
-        module = self.blocks()[name]
+    def _patch(self, module: Module) -> Patch:
         assert module.base is not None
-        rows = array_of(module.block)
         return Patch(
             ids=self.ids.numpy(),
-            rows=rows,
+            rows=array_of(module.block),
             fingerprint=fingerprint(module.base),
             shape=(module.base.shape[0], module.base.shape[1]),
             base_rows=len(module.base),

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from torch import nn
 
 from rowtune.errors import PatchError
-from rowtune.patch import Patch, check_fingerprint
+from rowtune.patch import Patch
 from rowtune.patch_file import read_patches
-from rowtune.torch.base import fingerprint
 from rowtune.torch.models.handle import Handle
 from rowtune.torch.models.table_of_model import table_of
 from rowtune.torch.models.train_rows import larger, train_rows
-from rowtune.torch.patches import tensor_of
 
 Path = str | os.PathLike[str]
 
@@ -56,14 +54,14 @@ def load_rows(
     num_rows = first["embedding"].shape[0]
     if num_rows > len(table_of(model, module).weight):
         larger(model, module, num_rows)
-    ids = torch.cat([torch.from_numpy(parts["embedding"].ids) for _, parts in files])
-    handle = train_rows(model, rows=ids.numpy(), init=None, module=module, head="head" in first)
+    ids = np.concatenate([parts["embedding"].ids for _, parts in files])
+    handle = train_rows(model, rows=ids, init=None, module=module, head="head" in first)
     words = [parts["embedding"].tokens for _, parts in files]
     if all(w is not None for w in words):
         named = dict(zip(ids.tolist(), (t for w in words for t in w or []), strict=True))
         handle.tokens = [named[i] for i in handle.ids.tolist()]
     try:
-        _fill(handle, files, ids, force)
+        handle.take(files, force)
     except PatchError:
         handle.remove()
         raise
@@ -105,20 +103,3 @@ def _give_tokens(files: list[tuple[Path, dict[str, Patch]]], tokenizer: Any) -> 
                 f"token {token!r} has id {i} in this tokenizer, and {wanted[token]} in the file; "
                 "load the tokenizer that was saved with the rows"
             )
-
-
-def _fill(
-    handle: Handle, files: list[tuple[Path, dict[str, Patch]]], ids: Tensor, force: bool
-) -> None:
-    found = {}
-    for name, module in handle.blocks().items():
-        assert module.base is not None
-        own = "" if force else fingerprint(module.base)
-        for path, parts in files:
-            if not force:
-                check_fingerprint(parts[name], path, own)
-        rows = torch.cat([tensor_of(p[name].rows, module.block.dtype) for _, p in files])
-        found[module.block] = rows[ids.argsort()]
-    with torch.no_grad():
-        for block, rows in found.items():
-            block.copy_(rows)

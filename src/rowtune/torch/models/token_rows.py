@@ -124,8 +124,9 @@ class TokenHead(nn.Module):
         """The whole matrix as it is now, differentiable, made anew at every access: for losses
         that read it themselves.
         """
-        if not self.enabled:
-            return self.base
+        return self._whole() if self.enabled else self.base
+
+    def _whole(self) -> Tensor:
         return self.base.index_copy(0, self.ids, self.block)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -150,7 +151,7 @@ class TokenHead(nn.Module):
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
-        weight = self.base.index_copy(0, self.ids, self.block)
+        weight = self._whole()
         destination[prefix + "weight"] = weight if keep_vars else weight.detach()
         if self.bias is not None:
             destination[prefix + "bias"] = self.bias if keep_vars else self.bias.detach()

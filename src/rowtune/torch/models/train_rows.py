@@ -119,10 +119,12 @@ def larger(model: nn.Module, module: str | nn.Module | None, num_rows: int) -> M
     before = len(table_of(model).weight)
     resize(num_rows, mean_resizing=False)
     table = table_of(model)
+    weights = [table.weight]
+    if table.other_head is not None:
+        weights.append(table.other_head.module.weight)
     with torch.no_grad():
         # Not what the resizing draws: a file of rows knows its base by every byte.
-        for weight in (table.weight, *([] if table.other_head is None else
-                                       [table.other_head.module.weight])):  # fmt: skip
+        for weight in weights:
             weight[before:] = 0
     return table
 
