@@ -31,7 +31,7 @@ import typer
 from keras import layers, ops
 from rated_sentences import read
 from reviews_report import Result, judged, progress, show_data, show_learned, show_results
-from reviews_split import EVERYTHING, NETWORKS, NO_WORD, OURS, TFIDF, Split, linear_model
+from reviews_split import EVERYTHING, NETWORKS, NO_WORD, OURS, Split, on_splits
 
 import rowtune
 import rowtune.keras as rk
@@ -171,17 +171,13 @@ def in_short(results: Sequence[Sequence[Result]]) -> str:
 def compare(data_set: str, seeds: int, epochs: int) -> None:
     """Train everything, print what came out."""
     sentences, vectors = read(data_set), rowtune.load("glove-6b-50d")
-    results: list[list[Result]] = []
     with progress(data_set, seeds * (len(NETWORKS) * len(LEARNING_RATES) + 1)) as tick:
-        for seed in range(seeds):
-            split = Split(sentences, vectors, seed)
-            ran = {method: network(method, split, epochs, tick) for method in NETWORKS}
-            right, seconds = linear_model(sentences, split)
-            linear = Result(TFIDF, 0, right, split.has_oov[split.test], seconds)
-            results.append([*(result for result, _ in ran.values()), linear])
-            tick()
-            if seed == 0:
-                first, ours = split, ran[OURS][1]
+
+        def run(method: str, split: Split) -> tuple[Result, keras.Model]:
+            return network(method, split, epochs, tick)
+
+        splits = (Split(sentences, vectors, seed) for seed in range(seeds))
+        results, first, ours = on_splits(splits, sentences, run, tick)
     show_data(data_set, sentences, first)
     if longer := sum(len(ids) > LENGTH for ids in first.ids):
         print(f"Of {longer} longer sentences the networks see the first {LENGTH} words.")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from rated_sentences import Sentence
+from reviews_report import Result
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -103,3 +105,22 @@ def linear_model(sentences: Sequence[Sentence], split: Split) -> tuple[np.ndarra
             runs.append((accuracy, linear.predict(xs[1]) == labels[2], seconds))
     _, right, _ = max(runs, key=lambda run: run[0])
     return right, float(np.median([run[2] for run in runs]))
+
+
+def on_splits(
+    splits: Iterable[Split],
+    sentences: Sequence[Sentence],
+    network: Callable[[str, Split], tuple[Result, Any]],
+    tick: Callable[[], None],
+) -> tuple[list[list[Result]], Split, Any]:
+    """Every method on every split: results by split and method, the first split, ours of it."""
+    results: list[list[Result]] = []
+    for split in splits:
+        ran = {method: network(method, split) for method in NETWORKS}
+        right, seconds = linear_model(sentences, split)
+        linear = Result(TFIDF, 0, right, split.has_oov[split.test], seconds)
+        results.append([*(result for result, _ in ran.values()), linear])
+        tick()
+        if len(results) == 1:
+            first, ours = split, ran[OURS][1]
+    return results, first, ours

@@ -33,7 +33,7 @@ import torch
 import typer
 from rated_sentences import Sentence, read
 from reviews_report import Result, progress, show_data, show_learned, show_results
-from reviews_split import DROPPED, EVERYTHING, NETWORKS, NO_WORD, OURS, RANDOM, TFIDF, linear_model
+from reviews_split import DROPPED, EVERYTHING, NETWORKS, NO_WORD, OURS, RANDOM, on_splits
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -139,18 +139,14 @@ def network(
 def compare(data_set: str, seeds: int, epochs: int) -> list[list[Result]]:
     """Train everything, print what came out; results by seed and method."""
     sentences, vectors = read(data_set), rowtune.load("glove-6b-50d")
-    results: list[list[Result]] = []
     steps = seeds * (len(NETWORKS) * len(LEARNING_RATES) * epochs + 1)
     with progress(data_set, steps) as tick:
-        for seed in range(seeds):
-            split = Split(sentences, vectors, seed)
-            ran = {method: network(method, split, epochs, tick) for method in NETWORKS}
-            right, seconds = linear_model(sentences, split)
-            linear = Result(TFIDF, 0, right, split.has_oov[split.test], seconds)
-            results.append([*(result for result, _ in ran.values()), linear])
-            tick()
-            if seed == 0:
-                first, ours = split, ran[OURS][1]
+
+        def run(method: str, split: Split) -> tuple[Result, Classifier]:
+            return network(method, split, epochs, tick)
+
+        splits = (Split(sentences, vectors, seed) for seed in range(seeds))
+        results, first, ours = on_splits(splits, sentences, run, tick)
     show_data(data_set, sentences, first)
     show_results(results, OURS)
     print("Frozen rows: the same SHA-256 before and after every training.")  # or it had stopped

@@ -56,7 +56,7 @@ def test_the_command_prints_five_methods_and_names_the_highest():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     right = {}
-    for method in (*reviews_torch.NETWORKS, reviews_torch.TFIDF):
+    for method in (*reviews_torch.NETWORKS, reviews_torch.reviews_split.TFIDF):
         (row,) = re.findall(rf"^ *{re.escape(method)} +[\d,]+ +([\d.]+) +[\d.]+ +[\d.]+ *$",
                             done.stdout, flags=re.M)  # fmt: skip
         right[method] = float(row)
