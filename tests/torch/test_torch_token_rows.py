@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 import warnings
 from pathlib import Path
@@ -13,93 +12,19 @@ import pytest
 import torch
 
 import rowtune.torch as rt
-from rowtune.errors import FrozenRowError, IdError, PatchError, ShapeError
+from rowtune.errors import FrozenRowError, IdError, ShapeError
+from token_models import MODELS, ROWS, D, N, Words, batch, logits, made, move, near
 
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of transformers' own modules
+    warnings.simplefilter("ignore")  # of its own modules
     import peft
-    import transformers as hf
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-
-N, D = 50, 16
-SMALL = {"hidden_size": D, "intermediate_size": 32, "num_hidden_layers": 1,
-         "num_attention_heads": 2, "vocab_size": N}  # fmt: skip
-LLAMA = {**SMALL, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2}
-BART = {"vocab_size": N, "d_model": D, "encoder_layers": 1, "decoder_layers": 1,
-        "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32,
-        "decoder_ffn_dim": 32, "scale_embedding": True}  # fmt: skip
-MODELS = {
-    "llama, untied": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**LLAMA)),
-    "llama, tied": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**LLAMA, tie_word_embeddings=True)),
-    "gpt2, tied": lambda: hf.GPT2LMHeadModel(
-        hf.GPT2Config(n_embd=D, n_layer=1, n_head=2, vocab_size=N, bos_token_id=1, eos_token_id=2)
-    ),
-    "bert, tied with a bias": lambda: hf.BertForMaskedLM(hf.BertConfig(**SMALL)),
-    "gemma, scaled": lambda: hf.Gemma3ForCausalLM(
-        hf.Gemma3TextConfig(**SMALL, num_key_value_heads=2, head_dim=8)
-    ),
-    "t5": lambda: hf.T5ForConditionalGeneration(
-        hf.T5Config(vocab_size=N, d_model=D, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    ),
-    "bart, three scaled tables": lambda: hf.BartForConditionalGeneration(hf.BartConfig(**BART)),
-}
-ROWS = [40, 5, 7]
-
-
-class Words:
-    """A tokenizer of words and letters: as much of one as train_rows asks for."""
-
-    def __init__(self, known):
-        self.ids = dict(known)
-
-    def __call__(self, text, add_special_tokens=True):
-        pieces = text.split() if text in self.ids or " " in text else list(text)
-        return {"input_ids": [self.ids[p] for p in pieces if p in self.ids]}
-
-    def get_vocab(self):
-        return dict(self.ids)
-
-    def add_tokens(self, tokens):
-        for token in tokens:
-            self.ids[token] = max(self.ids.values()) + 1
-
-    def convert_tokens_to_ids(self, tokens):
-        return [self.ids[token] for token in tokens]
 
 
 @pytest.fixture(params=MODELS)
 def model(request):
-    torch.manual_seed(0)
-    made = MODELS[request.param]().eval()
-    with torch.no_grad():
-        for name, parameter in made.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_()
-    return made
-
-
-def batch(model, ids=None):
-    ids = torch.tensor([[5, 9, 11, 40], [12, 7, 7, 3]]) if ids is None else ids
-    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if model.config.is_encoder_decoder:
-        given["decoder_input_ids"] = ids
-    return given
-
-
-def logits(model):
-    return model(**batch(model)).logits
-
-
-def move(handle):
-    with torch.no_grad():
-        for rows in handle.parameters():
-            rows.add_(torch.randn_like(rows))
-
-
-def near(one, other):
-    return float((one - other).abs().max() / other.abs().max()) < 1e-5
+    return made(request.param)
 
 
 def test_the_guides_code_runs(tmp_path, monkeypatch):
@@ -172,27 +97,6 @@ def test_saved_and_loaded_as_the_plain_class(model, tmp_path):
     tied = handle.head_rows is None
     weights = loaded.get_input_embeddings().weight, loaded.get_output_embeddings().weight
     assert (weights[0] is weights[1]) == tied
-
-
-def test_a_file_of_rows(model, tmp_path):
-    twin = copy.deepcopy(model)
-    handle = rt.train_rows(model, rows=ROWS, head=True)
-    move(handle)
-    handle.save(tmp_path / "rows.safetensors")
-    other = rt.train_rows(twin, rows=ROWS, head=True)
-    other.load(tmp_path / "rows.safetensors")
-    with torch.no_grad():
-        assert torch.equal(logits(twin), logits(model))
-    least = sum(rows.numel() * 4 for rows in handle.parameters())
-    assert (tmp_path / "rows.safetensors").stat().st_size < least + 1_500
-
-    third = rt.train_rows(other.remove(), rows=[5, 7, 41], head=True)
-    with pytest.raises(PatchError, match="other tokens"):
-        third.load(tmp_path / "rows.safetensors")
-    with torch.no_grad():
-        third.remove().get_input_embeddings().weight[0, 0] += 1
-    with pytest.raises(PatchError, match="another base"):
-        rt.train_rows(twin, rows=ROWS, head=True).load(tmp_path / "rows.safetensors")
 
 
 def test_only_the_rows_move_with_an_optimizer_of_the_whole_model(model):
@@ -319,91 +223,3 @@ def test_with_it_the_model_is_as_it_was_afterwards():
             move(handle)
             assert not torch.equal(logits(model), plain)
         assert torch.equal(logits(model), plain)
-
-
-# PEFT says so of every tied model.
-_TIED = pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True")
-
-
-@_TIED
-@pytest.mark.parametrize("kind", ["llama, untied", "llama, tied", "gpt2, tied"])
-def test_peft_reads_what_is_written_for_it(kind, tmp_path):
-    model = MODELS[kind]().eval()
-    plain = copy.deepcopy(model)
-    handle = rt.train_rows(model, rows=ROWS, head=True)
-    move(handle)
-    handle.save_peft(tmp_path)
-    theirs = peft.PeftModel.from_pretrained(plain, tmp_path).eval()
-    with torch.no_grad():
-        assert near(logits(theirs), logits(model))
-
-
-@_TIED
-@pytest.mark.parametrize("tied", [True, False])
-def test_what_peft_writes_is_read(tied, tmp_path):
-    model = MODELS["llama, tied" if tied else "llama, untied"]().eval()
-    plain = copy.deepcopy(model)
-    names = ["embed_tokens"] if tied else ["embed_tokens", "lm_head"]
-    theirs = peft.get_peft_model(
-        plain, peft.TrainableTokensConfig(token_indices=ROWS, target_modules=names)
-    ).eval()
-    with torch.no_grad():
-        for name, parameter in theirs.named_parameters():
-            if "trainable_tokens_delta" in name:
-                parameter.normal_()
-        expected = logits(theirs)
-    theirs.save_pretrained(tmp_path)
-    handle = rt.train_rows(model, rows=ROWS, head=True)
-    handle.load_peft(tmp_path)
-    with torch.no_grad():
-        assert near(logits(model), expected)
-
-    other = rt.train_rows(handle.remove(), rows=[1, 2, 3], head=True)
-    before = other.rows.detach().clone()
-    with pytest.raises(PatchError, match="other ids"):
-        other.load_peft(tmp_path)
-    assert torch.equal(other.rows, before)
-    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    with pytest.raises(PatchError, match="LORA"):
-        handle.load_peft(tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["llama, untied", "llama, tied"])
-def test_files_of_rows_in_a_model_that_never_had_them(kind, tmp_path):
-    torch.manual_seed(1)
-    plain = MODELS[kind]().eval()
-    words = {f"w{i}": i for i in range(N)}
-
-    def trained(model, tokens, name):
-        handle = rt.train_rows(model, tokens=tokens, tokenizer=Words(words), head=True)
-        move(handle)
-        handle.save(tmp_path / name)
-        return handle
-
-    model = copy.deepcopy(plain)
-    handle = trained(model, ["new", "w7"], "rows.safetensors")
-    fresh, tokenizer = copy.deepcopy(plain), Words(words)
-    loaded = rt.load_rows(fresh, tmp_path / "rows.safetensors", tokenizer=tokenizer)
-    assert loaded.tokens == ["w7", "new"] and tokenizer.ids["new"] == N
-    with torch.no_grad():
-        assert torch.equal(logits(fresh), logits(model))
-
-    apart = [copy.deepcopy(plain), copy.deepcopy(plain)]
-    one = trained(apart[0], ["w3"], "one.safetensors")
-    two = trained(apart[1], ["w9", "w4"], "two.safetensors")
-    both = rt.load_rows(copy.deepcopy(plain), tmp_path / "one.safetensors",
-                        tmp_path / "two.safetensors")  # fmt: skip
-    assert both.ids.tolist() == [3, 4, 9] and both.tokens == ["w3", "w4", "w9"]
-    assert torch.equal(both.rows, torch.cat([one.rows, two.rows]))
-    with pytest.raises(PatchError, match="both hold row 3"):
-        rt.load_rows(copy.deepcopy(plain), *[tmp_path / "one.safetensors"] * 2)
-    other = copy.deepcopy(plain)
-    with torch.no_grad():
-        other.get_input_embeddings().weight[0] += 1
-    with pytest.raises(PatchError, match="another base"):
-        rt.load_rows(other, tmp_path / "one.safetensors")
-    assert type(other.get_input_embeddings()) is torch.nn.Embedding, "as it was"
-    with pytest.raises(PatchError, match="id 50"):
-        rt.load_rows(copy.deepcopy(plain), tmp_path / "one.safetensors",
-                     tokenizer=Words({f"v{i}": i for i in range(N)}))  # fmt: skip
-    assert handle.rows.shape == (2, D)

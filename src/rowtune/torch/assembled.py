@@ -94,5 +94,9 @@ def matrix(module: RowModule) -> Tensor:
 
 def weight(module: RowModule) -> Tensor:
     """`matrix`, guarded against writes."""
-    whole = matrix(module)
+    return guarded(matrix(module))
+
+
+def guarded(whole: Tensor) -> Tensor:
+    """A matrix that was made for this look at it, so that writing to it changed nothing."""
     return whole if torch.compiler.is_compiling() else whole.as_subclass(AssembledWeight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +23,7 @@ def grow(module: RowModule, rows_or_count: Any, init: Init) -> Tensor:
     table = block.detach() if module.base is None else module.base
     new = rows_like(init, count, table).to(block.dtype)
     own = new if module._columns is None else new.index_select(1, module._columns)
-    _enlarge(block, own)
+    enlarge([(block, own)])
     if module._columns is not None:
         old = [] if module._added is None else [module._added]
         module._added = torch.cat([*old, new])
@@ -46,6 +47,29 @@ def _how_many(rows_or_count: Any, init: Init, width: int) -> tuple[int, Init]:
     return shape[0], rows_or_count
 
 
+def enlarge(blocks: Iterable[tuple[RowParameter, Tensor]]) -> None:
+    """Add rows (g, D) at the end of each block (k, D), to all of them or to none.
+
+    Raises
+    ------
+    RuntimeError
+        Something still expects a gradient in the old shape.
+    """
+    done: list[tuple[RowParameter, Tensor, Tensor | None, Tensor | None]] = []
+    try:
+        for block, new in blocks:
+            before = (block, block.data, block.grad, block.touched())
+            _enlarge(block, new)
+            done.append(before)
+    except RuntimeError:
+        for block, rows, grad, marks in done:
+            block.grad, block.data = None, rows
+            block.start_record()
+            block.grad = grad
+            block.keep(marks)
+        raise
+
+
 def _enlarge(block: RowParameter, new: Tensor) -> None:
     """The same parameter with more rows: an optimizer, and whoever else holds it, keeps it."""
     before, grad, marks = block.data, block.grad, block.touched()
@@ -57,8 +81,8 @@ def _enlarge(block: RowParameter, new: Tensor) -> None:
         block.data, block.grad = before, grad
         raise RuntimeError(
             "the embedding cannot grow now: something still expects its gradient in the old shape. "
-            "Run backward on every loss that was computed (or drop it) first; grow before wrapping "
-            "the model in DistributedDataParallel, and wrap it anew after"
+            "Run backward on every loss that was computed and drop it (`del loss`) first; grow "
+            "before wrapping the model in DistributedDataParallel, and wrap it anew after"
         )
     block.start_record()
     if grad is not None:

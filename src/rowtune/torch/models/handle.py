@@ -7,23 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rowtune.errors import FrozenRowError, PatchError
-from rowtune.patch import Patch, check_fingerprint
-from rowtune.patch_file import read_patches, write_patches
-from rowtune.torch.base import fingerprint
-from rowtune.torch.models import peft_files
-from rowtune.torch.models.table_of_model import Reader, put
-from rowtune.torch.models.token_rows import TokenEmbedding, TokenHead
+from rowtune.errors import FrozenRowError, IdError
+from rowtune.torch.growth import enlarge
+from rowtune.torch.init import Init
+from rowtune.torch.models import peft_files, row_files, vocabulary
+from rowtune.torch.models.convert import Converted, Module, check_resizable, converted, larger
+from rowtune.torch.models.placement import Placement
+from rowtune.torch.models.table_of_model import table_of
+from rowtune.torch.models.token_rows import TokenEmbedding
 from rowtune.torch.parameter import RowParameter
-from rowtune.torch.patches import array_of, tensor_of
-
-Module = TokenEmbedding | TokenHead
-# Each with the patches that it holds, by name.
-Files = Sequence[tuple[str | os.PathLike[str], Mapping[str, Patch]]]
 
 
 class Handle:
@@ -44,19 +39,28 @@ class Handle:
         model: nn.Module,
         ids: Tensor,
         tokens: list[str] | None,
-        converted: list[tuple[Reader, Module]],
+        parts: list[Converted],
+        named: str | nn.Module | None = None,
+        freeze: bool = True,
     ) -> None:
         self.model, self.ids, self.tokens = model, ids, tokens
-        self._converted = converted
-        blocks = list(dict.fromkeys(module.block for _, module in converted))
-        self.rows: RowParameter = blocks[0]
-        self.head_rows: RowParameter | None = blocks[1] if len(blocks) > 1 else None
+        self._named, self._freezes = named, freeze
+        self._placement = Placement(model, parts)
+        modules = self.blocks()
+        self.rows: RowParameter = modules["embedding"].block
+        self.head_rows: RowParameter | None = modules["head"].block if "head" in modules else None
         self._is_merged = False
-        self._install()
+        self._frozen: list[nn.Parameter] = []
+        self._placement.put_ours()
+        self._freeze()
 
     def parameters(self) -> list[nn.Parameter]:
         """All that trains, for an optimizer; a model's other parameters are not among it."""
         return [self.rows] if self.head_rows is None else [self.rows, self.head_rows]
+
+    def blocks(self) -> dict[str, Module]:
+        """A module for each parameter, by the name that it has in files."""
+        return self._placement.blocks()
 
     # --- on and off ----------------------------------------------------------------------------
 
@@ -71,13 +75,12 @@ class Handle:
     @contextmanager
     def disabled(self) -> Iterator[Handle]:
         """``with handle.disabled(): ...``: the model as it was, in there."""
-        before = [module.enabled for _, module in self._converted]
+        before = self._placement.parts[0].module.enabled
         self.disable()
         try:
             yield self
         finally:
-            for (_, module), enabled in zip(self._converted, before, strict=True):
-                module.enabled = enabled
+            self._switch(before)
 
     def __enter__(self) -> Handle:
         return self
@@ -86,7 +89,7 @@ class Handle:
         self.remove()
 
     def _switch(self, enabled: bool) -> None:
-        for _, module in self._converted:
+        for _, module in self._placement.parts:
             module.enabled = enabled
 
     # --- into the model and out of it ----------------------------------------------------------
@@ -95,46 +98,123 @@ class Handle:
         """Give the model its own classes back, with tables in which the trained rows are in their
         places; the others are copied as the bits that they were. `unmerge` undoes it exactly.
         """
-        if self._is_merged:
-            return self.model
-        merged: dict[RowParameter, nn.Parameter] = {}
-        self._uninstall()
-        for reader, module in self._converted:
-            rows = module.block
-            if rows not in merged:
-                assert module.base is not None
-                whole = module.base.index_copy(0, self.ids.to(module.base.device), rows.detach())
-                merged[rows] = nn.Parameter(whole, requires_grad=False)
-            plain = _like(reader.module)
-            plain._parameters["weight"] = merged[rows]
-            put(self.model, reader.name, plain)
-        self._is_merged = True
+        if not self._is_merged:
+            self._placement.put_merged()
+            self._is_merged = True
         return self.model
 
     def unmerge(self) -> Handle:
         """Take a merge back: the model has the base and the rows apart again."""
         if self._is_merged:
             self._is_merged = False
-            self._install()
+            self._placement.put_ours()
         return self
 
     def remove(self) -> nn.Module:
-        """Give the model back as it was, without the rows."""
-        self._uninstall()
-        for reader, _ in self._converted:
-            put(self.model, reader.name, reader.module)
+        """Give the model back as it was, without the rows, and let train what was frozen. Where
+        tokens were added, its table keeps their places, with zeros in them.
+        """
+        self._placement.put_originals()
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        self._frozen = []
         return self.model
 
-    def _install(self) -> None:
-        for reader, module in self._converted:
-            put(self.model, reader.name, module)
-        for name, stand_in in (("resize_token_embeddings", _Refusal()), ("tie_weights", _Tied())):
-            if hasattr(self.model, name):
-                setattr(self.model, name, stand_in)
+    def _freeze(self) -> None:
+        """All parameters, but for those of adapters, which know what they freeze."""
+        if not self._freezes or hasattr(self.model, "peft_config"):
+            return
+        own = {id(rows) for rows in self.parameters()}
+        originals = [p for part in self._placement.parts for p in part.reader.module.parameters()]
+        for parameter in [*self.model.parameters(), *originals]:
+            if parameter.requires_grad and id(parameter) not in own:
+                parameter.requires_grad_(False)
+                self._frozen.append(parameter)
 
-    def _uninstall(self) -> None:
-        for name in ("resize_token_embeddings", "tie_weights"):
-            self.model.__dict__.pop(name, None)
+    # --- more rows -----------------------------------------------------------------------------
+
+    def grow(
+        self,
+        tokens: Sequence[str] | Mapping[str, str],
+        tokenizer: Any,
+        *,
+        init: Init | None = "mean",
+    ) -> Tensor:
+        """Train the rows of more tokens, under an optimizer that goes on.
+
+        The table is made larger where it has no rows for them. The parameters stay the same ones,
+        with more rows, and `rowtune.torch.optim` keeps what it knows of the others.
+
+        Parameters
+        ----------
+        tokens, tokenizer, init
+            As for `train_rows`; a trained token may be a piece of a new one.
+
+        Returns
+        -------
+        int64 tensor (g,): their ids, ascending
+
+        Raises
+        ------
+        IdError
+            A token whose row is not behind all that train: rows are added at the end.
+        FrozenRowError
+            The rows are merged.
+        ShapeError, NonFiniteError
+            As `train_rows` does.
+        RuntimeError
+            Something still expects a gradient in the old shape: DDP, or a graph that waits for its
+            backward pass. After any error the same rows train as before.
+        """
+        if self._is_merged:
+            raise FrozenRowError("these rows are merged; call handle.unmerge(), then grow")
+        whole = {name: module.whole().detach() for name, module in self.blocks().items()}
+        known = len(whole["embedding"])
+        chosen = vocabulary.by_token(tokens, tokenizer, known)
+        order = chosen.ids.argsort()
+        ids = chosen.ids[order]
+        named = [(chosen.tokens or [])[i] for i in order.tolist()]
+        self._refuse_before_the_last(ids, named)
+        num_rows = max([known, *(i + 1 for i in ids.tolist())])
+        new = []
+        for name, table in whole.items():
+            of_all = torch.cat([table, table.new_zeros(num_rows - known, table.shape[1])])
+            begin = init if name == "embedding" or isinstance(init, str) else None
+            new.append(vocabulary.first_rows(chosen, begin, of_all, known)[order.to(table.device)])
+        self._take_in(ids, named, new, num_rows if num_rows > known else None)
+        return ids
+
+    def _refuse_before_the_last(self, ids: Tensor, named: list[str]) -> None:
+        last = int(self.ids[-1]) if len(self.ids) else -1
+        if len(ids) and int(ids[0]) <= last:
+            raise IdError(
+                f"token {named[0]!r} has id {int(ids[0])}; grow takes ids behind {last}, the last "
+                "row that trains. Call handle.merge() and train_rows with all tokens instead"
+            )
+
+    def _take_in(
+        self, ids: Tensor, named: list[str], new: list[Tensor], num_rows: int | None
+    ) -> None:
+        """Put the rows into the blocks, and modules over the larger table into the model."""
+        if num_rows is not None:
+            check_resizable(self.model, self._named, num_rows)
+        was_enabled = self._placement.parts[0].module.enabled
+        blocks = [self.rows] if self.head_rows is None else [self.rows, self.head_rows]
+        enlarge((rows, fresh.to(rows.dtype)) for rows, fresh in zip(blocks, new, strict=True))
+        self._placement.put_originals()
+        try:
+            if num_rows is not None:
+                larger(self.model, self._named, num_rows)
+            self.ids = torch.cat([self.ids, ids])
+            if self.tokens is not None:
+                self.tokens = self.tokens + named
+        finally:
+            table = table_of(self.model, self._named)
+            parts = converted(table, self.ids, self.rows, self.head_rows)
+            self._placement = Placement(self.model, parts)
+            self._placement.put_ours()
+            self._switch(was_enabled)
+            self._freeze()
 
     # --- files ---------------------------------------------------------------------------------
 
@@ -146,7 +226,7 @@ class Handle:
         OSError
             The file cannot be written; an older one of this name is kept.
         """
-        write_patches({name: self._patch(m) for name, m in self.blocks().items()}, path)
+        row_files.write(path, self.ids, self.tokens, self.blocks())
 
     def load(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Take the rows of a file.
@@ -157,50 +237,21 @@ class Handle:
             A damaged file, one for another base (unless ``force``), or of other rows. Nothing is
             changed then.
         """
-        patches, blocks = read_patches(path), self.blocks()
-        if set(patches) != set(blocks):
-            raise PatchError(
-                f"{path} holds {', '.join(sorted(patches))}; expected {', '.join(sorted(blocks))}"
-            )
-        for patch in patches.values():
-            if patch.tokens != self.tokens or patch.ids.tolist() != self.ids.tolist():
-                raise PatchError(
-                    f"{path} holds the rows of other tokens than those that train here"
-                )
-        self.take([(path, patches)], force)
-
-    def take(self, files: Files, force: bool) -> None:
-        """Take the rows of files whose ids, together, are those that train here.
-
-        Raises
-        ------
-        PatchError
-            A file for another base, unless ``force``. Nothing is changed then.
-        """
-        order = np.concatenate([parts["embedding"].ids for _, parts in files]).argsort()
-        found = {}
-        for name, module in self.blocks().items():
-            assert module.base is not None
-            if not force:
-                own = fingerprint(module.base)
-                for path, parts in files:
-                    check_fingerprint(parts[name], path, own)
-            rows = np.concatenate([parts[name].rows for _, parts in files])[order]
-            found[module.block] = tensor_of(rows, module.block.dtype)
-        with torch.no_grad():
-            for block, taken in found.items():
-                block.copy_(taken)
+        modules = self.blocks()
+        parts = row_files.read_for(path, self.ids, self.tokens, modules)
+        row_files.put([(path, parts)], modules, force)
 
     def save_peft(self, folder: str | os.PathLike[str]) -> None:
         """Write the rows as an adapter of PEFT's TrainableTokens: see `peft_files`."""
-        rows = {reader.name: module.block for reader, module in self._converted}
+        parts = self._placement.parts
         # PEFT ties a head by itself, and warns where it is told to.
         targets = [
             reader.name
-            for reader, module in self._converted
+            for reader, module in parts
             if isinstance(module, TokenEmbedding) or module.block is self.head_rows
         ]
-        peft_files.write(folder, self.ids, rows, targets)
+        blocks = {reader.name: module.block for reader, module in parts}
+        peft_files.write(folder, self.ids, blocks, targets)
 
     def load_peft(self, folder: str | os.PathLike[str]) -> None:
         """Take the rows of such an adapter. It does not say which base it was trained on.
@@ -210,77 +261,12 @@ class Handle:
         PatchError
             Rows of other tokens or modules, or two for one row. Nothing is changed then.
         """
-        ids, found = peft_files.read(folder)
-        order = ids.argsort()
-        if ids[order].tolist() != self.ids.tolist():
-            raise PatchError(f"{folder} holds the rows of other ids than those that train here")
-        mine: dict[RowParameter, Tensor] = {}
-        for reader, module in self._converted:
-            rows = found.get(reader.name)
-            if rows is None:
-                continue
-            rows = rows[order]
-            if rows.shape != module.block.shape:
-                raise PatchError(
-                    f"{folder}: rows of {reader.name} have shape {tuple(rows.shape)}; expected "
-                    f"{tuple(module.block.shape)}"
-                )
-            if module.block in mine and not torch.equal(mine[module.block], rows):
-                raise PatchError(
-                    f"{folder} has other rows for {reader.name} than for what it shares"
-                )
-            mine[module.block] = rows
-        if set(mine) != {module.block for _, module in self._converted}:
-            names = ", ".join(reader.name for reader, _ in self._converted)
-            raise PatchError(f"{folder} has rows for {', '.join(found)}; expected {names}")
+        blocks = {reader.name: module.block for reader, module in self._placement.parts}
+        found = peft_files.read_for(folder, self.ids, blocks)
         with torch.no_grad():
-            for block, rows in mine.items():
+            for block, rows in found:
                 block.copy_(rows)
-
-    def blocks(self) -> dict[str, Module]:
-        """A module for each parameter, by the name that it has in files."""
-        of = {"embedding": self._converted[0][1]}
-        if self.head_rows is not None:
-            of["head"] = next(m for _, m in self._converted if m.block is self.head_rows)
-        return of
-
-    def _patch(self, module: Module) -> Patch:
-        assert module.base is not None
-        return Patch(
-            ids=self.ids.numpy(),
-            rows=array_of(module.block),
-            fingerprint=fingerprint(module.base),
-            shape=(module.base.shape[0], module.base.shape[1]),
-            base_rows=len(module.base),
-            bits_of="bfloat16" if module.block.dtype == torch.bfloat16 else "",
-            tokens=self.tokens,
-        )
 
     def __repr__(self) -> str:
         what = ", with rows of its head" if self.head_rows is not None else ""
         return f"Handle({len(self.ids)} rows of {type(self.model).__name__} train{what})"
-
-
-class _Tied:
-    """In the place of ``tie_weights``: what was tied reads the same rows already."""
-
-    def __call__(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-class _Refusal:
-    """In the place of ``resize_token_embeddings``, which would put a plain table in ours' place."""
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        raise FrozenRowError(
-            "this model's token rows have been chosen by train_rows, and resizing would drop them; "
-            "call handle.merge() first, then resize and call train_rows anew"
-        )
-
-
-def _like(original: nn.Module) -> nn.Module:
-    """A module as the original, but for its weight, which is to be put in."""
-    plain = original.__class__.__new__(original.__class__)
-    plain.__dict__.update(original.__dict__)
-    plain._parameters = dict(original._parameters)
-    return plain

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from rowtune.errors import PatchError
 from rowtune.patch import Patch
-from rowtune.patch_file import read_patches
+from rowtune.torch.models import row_files
+from rowtune.torch.models.convert import larger
 from rowtune.torch.models.handle import Handle
+from rowtune.torch.models.row_files import Path
 from rowtune.torch.models.table_of_model import table_of
-from rowtune.torch.models.train_rows import larger, train_rows
-
-Path = str | os.PathLike[str]
+from rowtune.torch.models.train_rows import train_rows
 
 
 def load_rows(
@@ -42,7 +42,7 @@ def load_rows(
         A damaged file, one for another base, two that hold the same row, or tokens that have
         other ids in this tokenizer. No row has been put in then.
     """
-    files = [(path, _parts(path)) for path in paths]
+    files = [(path, row_files.read(path)) for path in paths]
     if not files:
         raise PatchError("load_rows got no file; expected load_rows(model, path, ...)")
     first = files[0][1]
@@ -51,28 +51,26 @@ def load_rows(
             raise PatchError(f"{path} and {files[0][0]} are not for the same tables")
     _refuse_overlap(files)
     _give_tokens(files, tokenizer)
-    num_rows = first["embedding"].shape[0]
-    if num_rows > len(table_of(model, module).weight):
-        larger(model, module, num_rows)
+    table, num_rows = table_of(model, module), first["embedding"].shape[0]
+    if num_rows > len(table.weight):
+        table = larger(model, module, num_rows)
+    # Rows that trained in a wider dtype than the model's go on in it.
+    dtype = table.weight.dtype
+    for _, parts in files:
+        dtype = torch.promote_types(dtype, row_files.rows_of(parts["embedding"]).dtype)
     ids = np.concatenate([parts["embedding"].ids for _, parts in files])
-    handle = train_rows(model, rows=ids, init=None, module=module, head="head" in first)
+    handle = train_rows(model, rows=ids, init=None, module=module, head="head" in first,
+                        dtype=dtype)  # fmt: skip
     words = [parts["embedding"].tokens for _, parts in files]
     if all(w is not None for w in words):
         named = dict(zip(ids.tolist(), (t for w in words for t in w or []), strict=True))
         handle.tokens = [named[i] for i in handle.ids.tolist()]
     try:
-        handle.take(files, force)
+        row_files.put(files, handle.blocks(), force)
     except PatchError:
         handle.remove()
         raise
     return handle
-
-
-def _parts(path: Path) -> dict[str, Patch]:
-    parts = read_patches(path)
-    if not set(parts) <= {"embedding", "head"} or "embedding" not in parts:
-        raise PatchError(f"{path} holds {', '.join(parts) or 'a table'}; expected rows of tokens")
-    return parts
 
 
 def _refuse_overlap(files: list[tuple[Path, dict[str, Patch]]]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rowtune.atomic import replacing
 from rowtune.errors import PatchError
@@ -82,6 +82,42 @@ def read(folder: str | os.PathLike[str]) -> tuple[Tensor, dict[str, Tensor]]:
     if not rows or any(r.ndim != 2 or len(r) != len(ids) for r in rows.values()):
         raise PatchError(f"{where / ROWS} does not hold {len(ids)} rows for each of its modules")
     return ids, rows
+
+
+def read_for(
+    folder: str | os.PathLike[str], ids: Tensor, blocks: Mapping[str, nn.Parameter]
+) -> list[tuple[nn.Parameter, Tensor]]:
+    """As `read`, for exactly these ids (k,), ascending: each block and its rows (k, D).
+
+    Parameters
+    ----------
+    blocks : by the names of the modules that read them, of which several may share one
+
+    Raises
+    ------
+    PatchError
+        Rows of other ids, modules or widths, or two for one block.
+    """
+    there, found = read(folder)
+    order = there.argsort()
+    if there[order].tolist() != ids.tolist():
+        raise PatchError(f"{folder} holds the rows of other ids than those that train here")
+    mine: dict[nn.Parameter, Tensor] = {}
+    for name, block in blocks.items():
+        if name not in found:
+            continue
+        rows = found[name][order]
+        if rows.shape != block.shape:
+            raise PatchError(
+                f"{folder}: rows of {name} have shape {tuple(rows.shape)}; expected "
+                f"{tuple(block.shape)}"
+            )
+        if block in mine and not torch.equal(mine[block], rows):
+            raise PatchError(f"{folder} has other rows for {name} than for what it shares")
+        mine[block] = rows
+    if set(mine) != set(blocks.values()):
+        raise PatchError(f"{folder} has rows for {', '.join(found)}; expected {', '.join(blocks)}")
+    return list(mine.items())
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The rows of chosen tokens as a parameter, and the modules that read them."""
+"""The rows of chosen tokens as a parameter, and the embedding that reads them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rowtune.errors import ShapeError
+from rowtune.errors import FrozenRowError, ShapeError
 from rowtune.torch import assembled
+from rowtune.torch.base import same_bits
 from rowtune.torch.embedding import Embedding
 from rowtune.torch.parameter import RowParameter
 
@@ -40,25 +41,32 @@ class TokenEmbedding(Embedding):
     block : TokenRows (k, D)
     scale : float, Tensor or None
         What the model's own class multiplies rows with.
+    reads_as : torch.dtype
+        The model's own: rows are rounded to it as they are read, where the block is wider.
     enabled : bool
         Whether the chosen rows are read from the block, or from the base as they were.
     """
 
     enabled: bool = True
     scale: Any
+    reads_as: torch.dtype
 
     @classmethod
-    def over(cls, original: nn.Embedding, ids: Tensor, rows: TokenRows) -> TokenEmbedding:
+    def over(cls, original: nn.Embedding, ids: Tensor, rows: RowParameter) -> TokenEmbedding:
         """One that reads ``rows`` for ``ids`` (k,), and ``original``'s weight elsewhere.
 
         Raises
         ------
         ShapeError
-            The class of ``original`` does more than look rows up and scale them.
+            The class of ``original`` does more than look rows up and scale them, or its weight is
+            packed.
         """
+        check_matrix(original, (original.num_embeddings, original.embedding_dim))
         made = cls.from_pretrained(original.weight.detach(), train=ids.numpy())
         assert isinstance(made, TokenEmbedding)
         made._parameters["block"] = rows
+        made.reads_as = original.weight.dtype
+        share_hooks(original, made)
         scale = getattr(original, "embed_scale", None)
         if isinstance(scale, Tensor):
             made.register_buffer("scale", scale, persistent=False)
@@ -71,10 +79,10 @@ class TokenEmbedding(Embedding):
     def forward(self, input: Tensor) -> Tensor:
         """Rows of ids of any shape (+ (D,)), scaled as the model's class does."""
         if self.enabled:
-            rows = super().forward(input)
+            rows = super().forward(input).to(self.reads_as)
         else:
             assert self.base is not None
-            rows = functional.embedding(input, self.base)
+            rows = functional.embedding(input, self.base).to(self.reads_as)
         if isinstance(self.scale, Tensor):
             return rows * self.scale.to(rows.dtype)
         return rows if self.scale is None else rows * self.scale
@@ -85,7 +93,7 @@ class TokenEmbedding(Embedding):
         ids = torch.arange(min(16, original.num_embeddings), device=original.weight.device)
         enabled, self.enabled = self.enabled, False
         with torch.no_grad():
-            alike = torch.equal(original(ids), self(ids))
+            alike = same_bits(original.forward(ids), self.forward(ids))
         self.enabled = enabled
         if not alike:
             raise ShapeError(
@@ -93,65 +101,59 @@ class TokenEmbedding(Embedding):
                 "would be lost"
             )
 
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        """The whole table as ``weight``, as the model's own class has it."""
+    def whole(self) -> Tensor:
+        """The table with the rows in their places, (N, D), in the dtype that is read."""
+        assert self.base is not None
         self._settle()
-        whole = assembled.matrix(self)
-        destination[prefix + "weight"] = whole if keep_vars else whole.detach()
-
-
-class TokenHead(nn.Module):
-    """A linear head, x @ W.T + bias, in which the rows of chosen tokens are a parameter.
-
-    The base has no gradient; that of the rows costs what k rows cost.
-    """
-
-    enabled: bool = True
-
-    def __init__(self, original: nn.Linear, ids: Tensor, rows: TokenRows) -> None:
-        super().__init__()
-        self.in_features, self.out_features = original.in_features, original.out_features
-        self.base = original.weight.detach()
-        self.block = rows
-        self.bias = original.bias
-        self.ids = ids.to(self.base.device)
-        self.train(original.training)
+        ids = torch.from_numpy(self.rows.ids.copy()).to(self.base.device)
+        return self.base.to(self.reads_as).index_copy(0, ids, self.block.to(self.reads_as))
 
     @property
-    def weight(self) -> Tensor:
-        """The whole matrix as it is now, differentiable, made anew at every access: for losses
-        that read it themselves.
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """`whole`, made anew at every access and guarded against writes; the base where the rows
+        are disabled.
         """
-        return self._whole() if self.enabled else self.base
+        assert self.base is not None
+        return assembled.guarded(self.whole() if self.enabled else self.base.to(self.reads_as))
 
-    def _whole(self) -> Tensor:
-        return self.base.index_copy(0, self.ids, self.block)
+    def grow(self, rows_or_count: Any, init: Any = "normal") -> Tensor:  # noqa: ARG002
+        """Refused: a head that shares the rows would not know of it."""
+        raise FrozenRowError("rows of a model grow by handle.grow(tokens, tokenizer)")
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Logits, input.shape[:-1] + (N,)."""
-        out = functional.linear(input, self.base, self.bias)
-        if not self.enabled:
-            return out
-        bias = None if self.bias is None else self.bias.index_select(0, self.ids)
-        rows = functional.linear(input, self.block, bias)
-        return out.index_copy_(-1, self.ids, rows.to(out.dtype))
-
-    def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, {len(self.ids)} rows train"
-
-    def _apply(self, fn: Any, recurse: bool = True) -> TokenHead:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        # The base goes where the rows go, and into their dtype: a product takes but one.
-        self.base = self.base.to(self.block.device, self.block.dtype)
-        self.ids = self.ids.to(self.block.device)
+    def _apply(self, fn: Any, recurse: bool = True) -> TokenEmbedding:
+        super()._apply(fn, recurse)
+        self.reads_as = fn(torch.empty(0, dtype=self.reads_as)).dtype
         return self
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
-        weight = self._whole()
-        destination[prefix + "weight"] = weight if keep_vars else weight.detach()
-        if self.bias is not None:
-            destination[prefix + "bias"] = self.bias if keep_vars else self.bias.detach()
+        """The whole table as ``weight``, as the model's own class has it."""
+        whole = self.whole()
+        destination[prefix + "weight"] = whole if keep_vars else whole.detach()
+
+
+_HOOKS = ("forward_hooks", "forward_hooks_with_kwargs", "forward_hooks_always_called",
+          "forward_pre_hooks", "forward_pre_hooks_with_kwargs", "backward_hooks",
+          "backward_pre_hooks", "is_full_backward_hook")  # fmt: skip
+
+
+def share_hooks(original: nn.Module, made: nn.Module) -> None:
+    """Let ``made`` call what was hung on ``original``, and let its owners take it off there."""
+    for name in _HOOKS:
+        setattr(made, f"_{name}", getattr(original, f"_{name}"))
+
+
+def check_matrix(original: Any, shape: tuple[int, int]) -> None:
+    """Refuse a weight that is not a matrix of numbers: quantized classes pack theirs.
+
+    Raises
+    ------
+    ShapeError
+    """
+    weight = original.weight
+    if not weight.dtype.is_floating_point or tuple(weight.shape) != shape or weight.is_sparse:
+        raise ShapeError(
+            f"{type(original).__name__} keeps its weight as {weight.dtype} {tuple(weight.shape)}; "
+            f"expected floating point {shape}: load the model without quantizing this module"
+        )

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rowtune.errors import ShapeError
 from rowtune.torch.init import Init
 from rowtune.torch.models import vocabulary
-from rowtune.torch.models.handle import Handle, Module
-from rowtune.torch.models.table_of_model import ModelTable, Reader, table_of
-from rowtune.torch.models.token_rows import TokenEmbedding, TokenHead, TokenRows
+from rowtune.torch.models.convert import converted, larger
+from rowtune.torch.models.handle import Handle
+from rowtune.torch.models.table_of_model import table_of
+from rowtune.torch.models.token_rows import TokenRows, check_matrix
 
 
 def train_rows(
@@ -26,6 +27,7 @@ def train_rows(
     module: str | nn.Module | None = None,
     head: str | bool = "auto",
     freeze: bool = True,
+    dtype: torch.dtype | None = None,
 ) -> Handle:
     """Train the rows of some tokens, and of the tied head, and nothing else.
 
@@ -53,6 +55,10 @@ def train_rows(
     freeze : bool
         Give all other parameters ``requires_grad = False``. What adapters (PEFT) train goes on
         training.
+    dtype : torch.dtype, optional
+        Of the trainable rows; the model's own where None. ``torch.float32`` lets rows of a model
+        in half precision learn by steps that half precision would round away; the model reads them
+        rounded to its dtype, and a merged table holds them so.
 
     Raises
     ------
@@ -66,6 +72,8 @@ def train_rows(
         raise ShapeError(f'head={head!r}; expected "auto", True or False')
     table = table_of(model, module)
     known = len(table.weight)
+    if dtype is not None and not dtype.is_floating_point:
+        raise ShapeError(f"dtype={dtype}; rows that train are floating point: torch.float32")
     if tokens is None:
         chosen = vocabulary.by_id(rows, known)
     else:
@@ -73,75 +81,17 @@ def train_rows(
         if len(chosen.ids) and int(chosen.ids.max()) >= known:
             table = larger(model, module, int(chosen.ids.max()) + 1)
     order = chosen.ids.argsort()
-    ids = chosen.ids[order]
-    _refuse_padding(table, ids)
-    first = vocabulary.first_rows(chosen, init, table.weight.detach(), known)
-    first = first[order.to(first.device)]
-    converted = _converted(table, ids, TokenRows(first))
-    other = table.other_head
-    if other is not None and (head is True or (head == "auto" and any(chosen.is_new))):
-        of_head = vocabulary.first_rows(
-            chosen, None if not isinstance(init, str) else init, other.module.weight.detach(), known
-        )
-        own = TokenRows(of_head[order.to(of_head.device)])
-        converted.append((other, TokenHead(other.module, ids, own)))
-    if freeze:
-        _freeze(model)
+
+    def first_rows(begin: Init | None, weight: torch.Tensor) -> TokenRows:
+        first = vocabulary.first_rows(chosen, begin, weight.detach(), known)
+        return TokenRows(first[order.to(first.device)].to(dtype))
+
+    ids, rows, head_rows = chosen.ids[order], first_rows(init, table.weight), None
+    if table.other_head is not None and (head is True or (head == "auto" and any(chosen.is_new))):
+        other = table.other_head.module
+        check_matrix(other, (other.out_features, other.in_features))
+        # An array is of the embedding's rows.
+        head_rows = first_rows(init if isinstance(init, str) else None, other.weight)
+    parts = converted(table, ids, rows, head_rows)
     in_order = None if chosen.tokens is None else [chosen.tokens[i] for i in order.tolist()]
-    return Handle(model, ids, in_order, converted)
-
-
-def _converted(table: ModelTable, ids: Tensor, rows: TokenRows) -> list[tuple[Reader, Module]]:
-    made: dict[int, Module] = {}  # one for each module, which may have several names
-    for reader in table.embeddings:
-        if id(reader.module) not in made:
-            made[id(reader.module)] = TokenEmbedding.over(reader.module, ids, rows)
-    for reader in table.tied_heads:
-        if id(reader.module) not in made:
-            made[id(reader.module)] = TokenHead(reader.module, ids, rows)
-    return [(r, made[id(r.module)]) for r in (*table.embeddings, *table.tied_heads)]
-
-
-def larger(model: nn.Module, module: str | nn.Module | None, num_rows: int) -> ModelTable:
-    """Make the token table of a transformers model ``num_rows`` long, with zeros.
-
-    Raises
-    ------
-    ShapeError
-        The model cannot do that.
-    """
-    resize: Any = getattr(model, "resize_token_embeddings", None)
-    if resize is None or module is not None:
-        raise ShapeError(
-            f"the table has no rows for the new tokens (they need {num_rows}), and this model has "
-            "no resize_token_embeddings; make its embedding larger first"
-        )
-    before = len(table_of(model).weight)
-    resize(num_rows, mean_resizing=False)
-    table = table_of(model)
-    weights = [table.weight]
-    if table.other_head is not None:
-        weights.append(table.other_head.module.weight)
-    with torch.no_grad():
-        # Not what the resizing draws: a file of rows knows its base by every byte.
-        for weight in weights:
-            weight[before:] = 0
-    return table
-
-
-def _refuse_padding(table: ModelTable, ids: Tensor) -> None:
-    for reader in table.embeddings:
-        padding = getattr(reader.module, "padding_idx", None)
-        if padding is not None and bool((ids == padding).any()):
-            raise ShapeError(
-                f"row {padding} is the padding row of {reader.name}, which never trains; leave it "
-                "out"
-            )
-
-
-def _freeze(model: nn.Module) -> None:
-    """All parameters, but for those of adapters, which know what they freeze."""
-    if hasattr(model, "peft_config"):
-        return
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
+    return Handle(model, ids, in_order, parts, module, freeze)
