@@ -9,13 +9,10 @@ State that began as zeros is written once: in a long run all of it will have bee
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -25,6 +22,7 @@ from torch import Tensor
 import torch_pooled
 import torch_zipf
 from bench_update import BATCH, SMALL
+from resident import count_from_here, memory, tidy
 from torch_rounds import say, timed_step
 from torch_ways import OURS, WAYS, Trained, with_optimizer
 
@@ -132,18 +130,6 @@ CASES = {
 }
 
 
-def memory(field: str) -> int:
-    """VmRSS (now) or VmHWM (the most since the last reset), in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024
-
-
-def tidy() -> None:
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-
-
 def steps(run: Run) -> None:
     for step in range(STEPS):
         inputs, upstream = run.batches[step % len(run.batches)]
@@ -162,7 +148,7 @@ def peak(case: Case, method: str) -> int:
     before = memory("VmRSS")
     run = case.make(method, case.size)
     tidy()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    count_from_here()
     steps(run)
     inputs = [tensor for taken, upstream in run.batches for tensor in (*taken, upstream)]
     given = sum({t.data_ptr(): t.nbytes for t in inputs}.values())

@@ -37,16 +37,26 @@ def as_base(weights: ArrayLike) -> NDArray[Any]:
     return base
 
 
-def fingerprint(base: NDArray[Any], dtype_name: str | None = None) -> str:
+def fingerprint(
+    base: NDArray[Any], dtype_name: str | None = None, without: NDArray[np.int64] | None = None
+) -> str:
     """SHA-256, in hex, of a table's shape, dtype and bytes (rows in order, little-endian).
 
     Two tables have the same fingerprint exactly where every row has the same bits. ``dtype_name``
-    is for a dtype that NumPy has not, whose bits come as integers.
+    is for a dtype that NumPy has not, whose bits come as integers. Rows ``without`` (ascending ids)
+    count as zeros: what stands in them does not matter.
     """
     little = base.dtype.newbyteorder("<")
     name = dtype_name or little.str
     digest = hashlib.sha256(f"{base.shape[0]}x{base.shape[1]} {name}\n".encode())
+    start = 0
     for piece in _pieces(base):
+        start, first = start + len(piece), start
+        if without is not None:
+            lo, hi = np.searchsorted(without, [first, start])
+            if lo < hi:
+                piece = piece.copy()  # noqa: PLW2901
+                piece[without[lo:hi] - first] = 0
         digest.update(np.ascontiguousarray(piece, dtype=little).data.cast("B"))
     return digest.hexdigest()
 

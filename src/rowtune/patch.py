@@ -32,6 +32,7 @@ class Patch:
     rule: str | None = None
     steps: NDArray[np.int32] | None = None  # (k,), with the state
     state: dict[str, NDArray[Any]] = field(default_factory=dict)
+    frozen: str = ""  # fingerprint of the base in which the patch's rows are zeros, if it is known
     tokens: list[str] | None = None  # what the rows stand for, in the order of ids
     bits_of: str = ""  # "bfloat16" where rows and added are the bits of that, as uint16
 

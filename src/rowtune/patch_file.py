@@ -82,14 +82,16 @@ def _facts_of(patch: Patch, tensors: Mapping[str, NDArray[Any]]) -> dict[str, st
     }
     if patch.tokens is not None:
         facts["tokens"] = json.dumps(patch.tokens)
+    if patch.frozen:
+        facts["frozen"] = patch.frozen
     return {**facts, "checksum": _checksum(facts, tensors)}
 
 
 def _checksum(facts: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256, in hex, of the facts, and of names, shapes, dtypes and bytes of the tensors."""
     own = {name: facts[name] for name in ("fingerprint", "shape", "rule", "bits_of")}
-    if "tokens" in facts:  # which tables without words do not have
-        own["tokens"] = facts["tokens"]
+    # Which other tables than a model's tokens do not have.
+    own |= {name: facts[name] for name in ("tokens", "frozen") if name in facts}
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
@@ -168,6 +170,7 @@ def _patch_of(tensors: dict[str, NDArray[Any]], facts: Any, path: str | os.PathL
             rule=facts["rule"] or None,
             steps=tensors.pop("steps", None),
             bits_of=facts["bits_of"],
+            frozen=facts.get("frozen", ""),
             tokens=_words(facts.get("tokens")),
             state={
                 name.removeprefix(_STATE): array

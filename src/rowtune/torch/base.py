@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,12 +14,14 @@ from rowtune.torch.views import as_bits
 _PIECE = 1 << 16  # rows
 
 
-def fingerprint(base: Tensor) -> str:
-    """SHA-256 of shape, dtype and bytes, the one that `rowtune.base` gives the same array."""
+def fingerprint(base: Tensor, without: np.ndarray[Any, Any] | None = None) -> str:
+    """SHA-256 of shape, dtype and bytes, the one that `rowtune.base` gives the same array; rows
+    ``without`` (ascending ids) count as zeros.
+    """
     on_host = base.detach().cpu()
     if on_host.dtype == torch.bfloat16:
-        return array_fingerprint(as_bits(on_host), dtype_name="bfloat16")
-    return array_fingerprint(on_host.numpy())
+        return array_fingerprint(as_bits(on_host), "bfloat16", without)
+    return array_fingerprint(on_host.numpy(), without=without)
 
 
 def is_one_row(base: Tensor) -> bool:

@@ -51,7 +51,26 @@ def rows_like(init: Init, count: int, table: Tensor, frozen: Tensor | None = Non
     raise ShapeError(f"init={init!r}; expected one of {', '.join(_BY_NAME)}, or an array of rows")
 
 
-def _near_mean(new: Tensor, table: Tensor, frozen: Tensor | None) -> Tensor:
+def rows_around_mean(count: int, table: Tensor, among: Tensor | None, spread: float) -> Tensor:
+    """Rows (count, D) drawn around the mean of a table's, column by column.
+
+    Parameters
+    ----------
+    among : bool tensor (N,) or None
+        The rows to take mean and spread over; None means all.
+    spread : float
+        1 gives rows as far from the mean as those of the table.
+
+    Raises
+    ------
+    ShapeError
+        There is no row to take a mean of.
+    """
+    new = torch.empty(count, table.shape[1], dtype=table.dtype, device=table.device)
+    return _near_mean(new, table, among, spread)
+
+
+def _near_mean(new: Tensor, table: Tensor, frozen: Tensor | None, scale: float = 0.01) -> Tensor:
     if table.is_meta:
         return new
     # Of values, and of squares.
@@ -70,7 +89,7 @@ def _near_mean(new: Tensor, table: Tensor, frozen: Tensor | None) -> Tensor:
     mean, square = total / known
     spread = (square - mean.square()).clamp_(min=0).sqrt()
     noise = torch.empty(new.shape, dtype=torch.float64, device="cpu").normal_()
-    return new.copy_(mean + 0.01 * spread * noise)
+    return new.copy_(mean + scale * spread * noise)
 
 
 def _checked(init: Any, shape: torch.Size) -> Tensor:

@@ -45,9 +45,10 @@ def converted(
     for reader in table.embeddings:
         if id(reader.module) not in made:
             made[id(reader.module)] = TokenEmbedding.over(reader.module, ids, rows)
+    first = next((m for m in made.values() if isinstance(m, TokenEmbedding)), None)
     for reader in table.tied_heads:
         if id(reader.module) not in made:
-            made[id(reader.module)] = TokenHead(reader.module, ids, rows)
+            made[id(reader.module)] = TokenHead(reader.module, ids, rows, first)
     all_readers = [*table.embeddings, *table.tied_heads]
     if table.other_head is not None and head_rows is not None:
         all_readers.append(table.other_head)
@@ -57,24 +58,27 @@ def converted(
 
 
 def larger(model: nn.Module, module: str | nn.Module | None, num_rows: int) -> ModelTable:
-    """Make the token table of a transformers model ``num_rows`` long, with zeros.
+    """Make the token table ``num_rows`` long, with zeros: a transformers model's by its own means.
 
     Raises
     ------
     ShapeError
-        The model cannot do that.
+        A head shares the table, and the model cannot make it larger.
     """
     check_resizable(model, module, num_rows)
-    before = len(table_of(model).weight)
-    model.resize_token_embeddings(num_rows, mean_resizing=False)  # type: ignore[operator]
-    table = table_of(model)
+    before = table_of(model, module)
+    if _resizes_itself(model, module):
+        model.resize_token_embeddings(num_rows, mean_resizing=False)  # type: ignore[operator]
+    else:
+        _pad(before, num_rows)
+    table = table_of(model, module)
     weights = [table.weight]
-    if table.other_head is not None:
+    if table.other_head is not None and len(table.other_head.module.weight) == num_rows:
         weights.append(table.other_head.module.weight)
     with torch.no_grad():
         # Not what the resizing draws: a file of rows knows its base by every byte.
         for weight in weights:
-            weight[before:] = 0
+            weight[len(before.weight) :] = 0
     return table
 
 
@@ -85,11 +89,26 @@ def check_resizable(model: nn.Module, module: str | nn.Module | None, num_rows: 
     ------
     ShapeError
     """
-    if module is not None or not hasattr(model, "resize_token_embeddings"):
+    if not _resizes_itself(model, module) and table_of(model, module).tied_heads:
         raise ShapeError(
-            f"the table has no rows for the new tokens (they need {num_rows}), and this model has "
-            "no resize_token_embeddings; make its embedding larger first"
+            f"the table has no rows for the new tokens (they need {num_rows}), a head shares it, "
+            "and this model has no resize_token_embeddings; make both larger first"
         )
+
+
+def _resizes_itself(model: nn.Module, module: str | nn.Module | None) -> bool:
+    return module is None and hasattr(model, "resize_token_embeddings")
+
+
+def _pad(table: ModelTable, num_rows: int) -> None:
+    """Where embeddings alone read the table."""
+    weight = table.weight.detach()
+    longer = weight.new_zeros(num_rows, weight.shape[1])
+    longer[: len(weight)] = weight
+    padded = nn.Parameter(longer, table.weight.requires_grad)
+    for reader in table.embeddings:
+        reader.module._parameters["weight"] = padded
+        reader.module.num_embeddings = num_rows
 
 
 def _refuse_padding(table: ModelTable, ids: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rowtune.errors import FrozenRowError, IdError
 from rowtune.torch.growth import enlarge
 from rowtune.torch.init import Init
-from rowtune.torch.models import peft_files, row_files, vocabulary
+from rowtune.torch.models import peft_files, ranks, row_files, vocabulary
 from rowtune.torch.models.convert import Converted, Module, check_resizable, converted, larger
 from rowtune.torch.models.placement import Placement
 from rowtune.torch.models.table_of_model import table_of
@@ -50,6 +50,7 @@ class Handle:
         self.rows: RowParameter = modules["embedding"].block
         self.head_rows: RowParameter | None = modules["head"].block if "head" in modules else None
         self._is_merged = False
+        self._averaging: list[Any] = []
         self._frozen: list[nn.Parameter] = []
         self._placement.put_ours()
         self._freeze()
@@ -91,6 +92,17 @@ class Handle:
     def _switch(self, enabled: bool) -> None:
         for _, module in self._placement.parts:
             module.enabled = enabled
+
+    def average_over_ranks(self, group: Any = None) -> None:
+        """Train the same rows on all ranks of a process group, under FSDP that ignores them.
+
+        The rows become those of the group's first rank; from then on every backward pass averages
+        their gradients, which costs k x D numbers. All ranks have to call it, once, and to run as
+        many backward passes. DistributedDataParallel needs none of this.
+        """
+        for hook in self._averaging:
+            hook.remove()
+        self._averaging = ranks.average(self.parameters(), group)
 
     # --- into the model and out of it ----------------------------------------------------------
 
@@ -135,7 +147,7 @@ class Handle:
 
     def grow(
         self,
-        tokens: Sequence[str] | Mapping[str, str],
+        tokens: Sequence[Any] | Mapping[Any, str],
         tokenizer: Any,
         *,
         init: Init | None = "mean",
@@ -226,6 +238,8 @@ class Handle:
         OSError
             The file cannot be written; an older one of this name is kept.
         """
+        for rows in self.parameters():
+            ranks.check_whole(rows)
         row_files.write(path, self.ids, self.tokens, self.blocks())
 
     def load(self, path: str | os.PathLike[str], *, force: bool = False) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from rowtune.errors import ShapeError
+from rowtune.torch.models.ranks import check_table
 from rowtune.torch.row_module import RowModule
 
 
@@ -41,6 +42,7 @@ def table_of(model: nn.Module, module: str | nn.Module | None = None) -> ModelTa
             "this embedding's rows have been chosen already; merge() or remove() that handle first"
         )
     weight = chosen.weight
+    check_table(weight)
     if not isinstance(weight, Tensor) or weight.ndim != 2:
         raise ShapeError(f"{type(chosen).__name__} has no table of two dimensions")
     readers = [
@@ -48,6 +50,11 @@ def table_of(model: nn.Module, module: str | nn.Module | None = None) -> ModelTa
         for name, other in model.named_modules(remove_duplicate=False)
         if name and _same(getattr(other, "_parameters", {}).get("weight"), weight)
     ]
+    if not readers:
+        raise ShapeError(
+            f"the table's module is no part of this {type(model).__name__}, and could not be "
+            "replaced in it; put a lone embedding into another module: torch.nn.Sequential(it)"
+        )
     unknown = [r for r in readers if not isinstance(r.module, nn.Embedding | nn.Linear)]
     if unknown:
         kinds = ", ".join(f"{r.name} ({type(r.module).__name__})" for r in unknown)

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rowtune.errors import ShapeError
-from rowtune.torch.models.token_rows import check_matrix, share_hooks
+from rowtune.torch.base import same_bits
+from rowtune.torch.models.ranks import check_own, check_whole
+from rowtune.torch.models.token_rows import TokenEmbedding, check_matrix, in_place, share_hooks
 from rowtune.torch.parameter import RowParameter
 
 
@@ -30,7 +32,13 @@ class TokenHead(nn.Module):
 
     enabled: bool = True
 
-    def __init__(self, original: nn.Linear, ids: Tensor, rows: RowParameter) -> None:
+    def __init__(
+        self,
+        original: nn.Linear,
+        ids: Tensor,
+        rows: RowParameter,
+        tied_to: TokenEmbedding | None = None,
+    ) -> None:
         """Put ``rows`` in the places of ``ids`` (k,) in ``original``.
 
         Raises
@@ -41,15 +49,35 @@ class TokenHead(nn.Module):
         super().__init__()
         check_matrix(original, (original.out_features, original.in_features))
         self.in_features, self.out_features = original.in_features, original.out_features
-        self.base = original.weight.detach()
+        # In a list, so that it is no submodule here.
+        self._tied_to = [] if tied_to is None else [tied_to]
+        self._own = self._seen = original.weight.detach()
         self.block = rows
         self.bias = original.bias
-        self.ids = ids.to(self.base.device)
+        self.ids = ids.to(self._own.device)
         share_hooks(original, self)
         chosen = self.base.index_select(0, self.ids)
         self._is_finite = chosen.is_meta or bool(torch.isfinite(chosen).all())
         self.train(original.training)
         _check_reads_as(original)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """FSDP puts parameters of its own in the place of others: not of the rows."""
+        if name == "block":
+            check_own(value)
+        super().__setattr__(name, value)
+
+    @property
+    def base(self) -> Tensor:
+        """The frozen storage (N, D). A tied head's is its embedding's, wherever that has gone, in
+        the model's dtype: a product takes but one.
+        """
+        if self._tied_to:
+            table = self._tied_to[0].base
+            assert table is not None
+            if table is not self._seen:
+                self._seen, self._own = table, table.to(self.ids.device, self._own.dtype)
+        return self._own
 
     @property
     def weight(self) -> Tensor:
@@ -60,10 +88,12 @@ class TokenHead(nn.Module):
 
     def whole(self) -> Tensor:
         """The base with the rows in their places, (N, D), whether they are enabled or not."""
+        check_whole(self.block)
         return self.base.index_copy(0, self.ids, self.block.to(self.base.dtype))
 
     def forward(self, input: Tensor) -> Tensor:
         """Logits, input.shape[:-1] + (N,)."""
+        check_whole(self.block)
         if not self.enabled:
             return functional.linear(input, self.base, self.bias)
         base: Tensor = self.base
@@ -82,16 +112,50 @@ class TokenHead(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> TokenHead:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        # The base goes where the rows go, and into the model's dtype: a product takes but one.
-        probe = fn(torch.empty(0, dtype=self.base.dtype, device=self.base.device))
-        self.base = self.base.to(probe.device, probe.dtype)
+        probe = fn(torch.empty(0, dtype=self._own.dtype, device=self.ids.device))
         self.ids = self.ids.to(probe.device)
+        self._own = (
+            self._own[:0].to(probe.dtype)
+            if self._tied_to
+            else self._own.to(probe.device, probe.dtype)
+        )
+        self._seen = self._own
         return self
+
+    def _load_from_state_dict(
+        self, state: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing: list[str],
+        unexpected: list[str], errors: list[str],
+    ) -> None:  # fmt: skip
+        """From the whole matrix, as the model's own class has it."""
+        key, block = prefix + "weight", prefix + "block"
+        own = {name: value for name, value in state.items() if name != key}
+        weight = state.get(key)
+        if weight is not None and weight.shape != self.base.shape:
+            errors.append(
+                f"size mismatch for {key}: the checkpoint has a table of {tuple(weight.shape)}, "
+                f"this module of {tuple(self.base.shape)}"
+            )
+            weight = None
+        elif weight is None and block not in own:
+            missing.append(key)
+        if weight is None:
+            own.setdefault(block, self.block.detach())  # has been said
+        else:
+            own[block] = weight.index_select(0, self.ids.to(weight.device))
+        if weight is not None and not self._tied_to:
+            # The chosen rows of the base stay: patches belong to them.
+            kept = self.base.index_select(0, self.ids)
+            base = weight.to(self.base.device, self.base.dtype).index_copy(0, self.ids, kept)
+            self._own = self._own if same_bits(base, self._own) else base
+        super()._load_from_state_dict(
+            own, prefix, in_place(metadata), strict, missing, unexpected, errors
+        )
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
-        weight = self.whole()
+        shared = self._tied_to[0].saved_in(destination) if self._tied_to else None
+        weight = self.whole() if shared is None else shared
         destination[prefix + "weight"] = weight if keep_vars else weight.detach()
         if self.bias is not None:
             destination[prefix + "bias"] = self.bias if keep_vars else self.bias.detach()

@@ -12,6 +12,7 @@ from rowtune.errors import FrozenRowError, ShapeError
 from rowtune.torch import assembled
 from rowtune.torch.base import same_bits
 from rowtune.torch.embedding import Embedding
+from rowtune.torch.models.ranks import check_own, check_whole
 from rowtune.torch.parameter import RowParameter
 
 
@@ -49,6 +50,7 @@ class TokenEmbedding(Embedding):
 
     enabled: bool = True
     scale: Any
+    _saved_as: str = ""
     reads_as: torch.dtype
 
     @classmethod
@@ -76,8 +78,15 @@ class TokenEmbedding(Embedding):
         made._check_reads_as(original)
         return made
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """FSDP puts parameters of its own in the place of others: not of the rows."""
+        if name == "block":
+            check_own(value)
+        super().__setattr__(name, value)
+
     def forward(self, input: Tensor) -> Tensor:
         """Rows of ids of any shape (+ (D,)), scaled as the model's class does."""
+        check_whole(self.block)
         if self.enabled:
             rows = super().forward(input).to(self.reads_as)
         else:
@@ -104,6 +113,7 @@ class TokenEmbedding(Embedding):
     def whole(self) -> Tensor:
         """The table with the rows in their places, (N, D), in the dtype that is read."""
         assert self.base is not None
+        check_whole(self.block)
         self._settle()
         ids = torch.from_numpy(self.rows.ids.copy()).to(self.base.device)
         return self.base.to(self.reads_as).index_copy(0, ids, self.block.to(self.reads_as))
@@ -131,6 +141,24 @@ class TokenEmbedding(Embedding):
         """The whole table as ``weight``, as the model's own class has it."""
         whole = self.whole()
         destination[prefix + "weight"] = whole if keep_vars else whole.detach()
+        self._saved_as = prefix + "weight"
+
+    def saved_in(self, state: dict[str, Any]) -> Tensor | None:
+        """What has been put into this ``state``, for a tied head: one in memory is one in files."""
+        return state.get(self._saved_as)
+
+    def _load_from_state_dict(
+        self, state: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing: list[str],
+        unexpected: list[str], errors: list[str],
+    ) -> None:  # fmt: skip
+        super()._load_from_state_dict(
+            state, prefix, in_place(metadata), strict, missing, unexpected, errors
+        )
+
+
+def in_place(metadata: Any) -> dict[str, Any]:
+    """As torch's, without ``assign=True``: the rows are the handle's and other modules' too."""
+    return {**metadata, "assign_to_params_buffers": False}
 
 
 _HOOKS = ("forward_hooks", "forward_hooks_with_kwargs", "forward_hooks_always_called",

@@ -21,7 +21,7 @@ def train_rows(
     model: nn.Module,
     rows: Any = None,
     *,
-    tokens: Sequence[str] | Mapping[str, str] | None = None,
+    tokens: Sequence[Any] | Mapping[Any, str] | None = None,
     tokenizer: Any = None,
     init: Init | None = "mean",
     module: str | nn.Module | None = None,
@@ -39,9 +39,10 @@ def train_rows(
     model : a transformers model, or any module
     rows : ids, boolean mask, or slice
         Rows that exist.
-    tokens : sequence of str, or mapping from token to a description of it
+    tokens : sequence of str or AddedToken, or mapping from token to a description of it
         Rows by token, instead. Tokens that the tokenizer does not have are added to it, and the
-        table of a transformers model is made larger where it has no row for them.
+        table is made larger where it has no row for them. Text matches inside longer words too;
+        ``AddedToken(text, single_word=True)`` does not.
     tokenizer : a transformers tokenizer
     init : "mean", "normal", "zeros", "subwords", "description", array (k, D), or None
         What rows of new tokens begin with; see `rowtune.torch.models.vocabulary.first_rows`. Rows

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rowtune import rows as row_choice
 from rowtune.errors import IdError, ShapeError
-from rowtune.torch.init import Init, rows_like
+from rowtune.torch.init import Init, rows_around_mean, rows_like
 
 
 class Chosen(NamedTuple):
@@ -48,12 +48,12 @@ def by_id(ids: Any, num_rows: int) -> Chosen:
     return Chosen(torch.from_numpy(in_order.copy()), None, None, [False] * len(in_order))
 
 
-def by_token(tokens: Sequence[str] | Mapping[str, str], tokenizer: Any, known_rows: int) -> Chosen:
+def by_token(tokens: Sequence[Any] | Mapping[Any, str], tokenizer: Any, known_rows: int) -> Chosen:
     """Rows of tokens; those that the tokenizer does not have are added to it.
 
     Parameters
     ----------
-    tokens : sequence of str, or mapping from token to a description of it
+    tokens : sequence of str or AddedToken, or mapping from token to a description of it
     known_rows : int
         Rows of the table as it is: tokens may have ids behind it.
 
@@ -67,20 +67,22 @@ def by_token(tokens: Sequence[str] | Mapping[str, str], tokenizer: Any, known_ro
     if tokenizer is None:
         raise ShapeError("tokens need the model's tokenizer: train_rows(model, tokens=..., "
                          "tokenizer=tokenizer)")  # fmt: skip
-    words = list(tokens)
+    # Text, or an AddedToken, which says more of where it matches.
+    words = [getattr(token, "content", token) for token in tokens]
+    given = dict(zip(words, tokens, strict=True))
     wrong = [w for w in words if not isinstance(w, str) or not w]
     if wrong:
         raise IdError(f"tokens name {wrong[0]!r}; expected text that is not empty")
     if len(set(words)) < len(words):
         twice = next(w for i, w in enumerate(words) if w in words[:i])
         raise IdError(f"tokens name {twice!r} twice; name each one once")
-    texts = [tokens[w] for w in words] if isinstance(tokens, Mapping) else words
+    texts = [tokens[given[w]] for w in words] if isinstance(tokens, Mapping) else words
     # Before they are added: afterwards each is one piece.
     pieces = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     before = set(tokenizer.get_vocab())
     missing = [w for w in words if w not in before]
     if missing:
-        tokenizer.add_tokens(missing)
+        tokenizer.add_tokens([given[w] for w in missing])
     ids = [int(i) for i in tokenizer.convert_tokens_to_ids(words)]
     new = [w not in before or i >= known_rows for w, i in zip(words, ids, strict=True)]
     return Chosen(torch.tensor(ids, dtype=torch.int64), words, pieces, new)
@@ -94,7 +96,8 @@ def first_rows(chosen: Chosen, init: Init | None, table: Tensor, known_rows: int
     Parameters
     ----------
     init : "mean", "normal", "zeros", "subwords", "description", array of k x D, or None
-        Of new rows. The mean is that of the table. "subwords" is the mean of the rows of the
+        Of new rows. "mean" is that of the table, with a little noise; "normal" is drawn with the
+        mean and spread of the table, column by column. "subwords" is the mean of the rows of the
         pieces that the tokenizer cut a token into, "description" that of the words of its
         description.
     """
@@ -109,7 +112,12 @@ def first_rows(chosen: Chosen, init: Init | None, table: Tensor, known_rows: int
     else:
         is_known = torch.arange(len(table), device=table.device) < known_rows
         is_known[chosen.ids[new.cpu()].to(table.device)] = False
-        fresh = rows_like(init, int(new.sum()), table, is_known)
+        count = int(new.sum())
+        fresh = (
+            rows_around_mean(count, table, is_known, 1.0)
+            if init == "normal"
+            else rows_like(init, count, table, is_known)
+        )
     rows[new] = fresh
     return rows
 
@@ -119,6 +127,8 @@ def _means_of_pieces(chosen: Chosen, init: str, table: Tensor, known_rows: int) 
         raise ShapeError(
             f'init="{init}" is for tokens: train_rows(model, tokens=..., tokenizer=...)'
         )
+    if init == "subwords":
+        _refuse_whole(chosen)
     means = []
     whole = table[:known_rows].to(torch.float32).mean(0)
     for pieces in chosen.pieces:
@@ -126,6 +136,16 @@ def _means_of_pieces(chosen: Chosen, init: str, table: Tensor, known_rows: int) 
         found = table[torch.tensor(known, device=table.device)].to(torch.float32)
         means.append(found.mean(0) if known else whole)
     return torch.stack(means).to(table.dtype) if means else table[:0].clone()
+
+
+def _refuse_whole(chosen: Chosen) -> None:
+    for row, (pieces, is_new) in enumerate(zip(chosen.pieces or [], chosen.is_new, strict=True)):
+        if is_new and pieces == [int(chosen.ids[row])]:
+            raise ShapeError(
+                f"the tokenizer has {(chosen.tokens or [])[row]!r} already, and cuts it no more, "
+                'which init="subwords" needs; give it a tokenizer without the new tokens, or an '
+                "array of rows"
+            )
 
 
 def _is_mask(given: Any) -> bool:
