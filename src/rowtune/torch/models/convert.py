@@ -65,12 +65,13 @@ def larger(model: nn.Module, module: str | nn.Module | None, num_rows: int) -> M
     ShapeError
         A head shares the table, and the model cannot make it larger.
     """
-    check_resizable(model, module, num_rows)
-    before = table_of(model, module)
+    table = table_of(model, module)
+    check_resizable(model, module, num_rows, bool(table.tied_heads))
+    before = len(table.weight)
     if _resizes_itself(model, module):
         model.resize_token_embeddings(num_rows, mean_resizing=False)  # type: ignore[operator]
     else:
-        _pad(before, num_rows)
+        _pad(table, num_rows)
     table = table_of(model, module)
     weights = [table.weight]
     if table.other_head is not None and len(table.other_head.module.weight) == num_rows:
@@ -78,18 +79,20 @@ def larger(model: nn.Module, module: str | nn.Module | None, num_rows: int) -> M
     with torch.no_grad():
         # Not what the resizing draws: a file of rows knows its base by every byte.
         for weight in weights:
-            weight[len(before.weight) :] = 0
+            weight[before:] = 0
     return table
 
 
-def check_resizable(model: nn.Module, module: str | nn.Module | None, num_rows: int) -> None:
-    """Whether `larger` can do it.
+def check_resizable(
+    model: nn.Module, module: str | nn.Module | None, num_rows: int, is_tied: bool
+) -> None:
+    """Whether `larger` can do it, where a head shares the table or not.
 
     Raises
     ------
     ShapeError
     """
-    if not _resizes_itself(model, module) and table_of(model, module).tied_heads:
+    if is_tied and not _resizes_itself(model, module):
         raise ShapeError(
             f"the table has no rows for the new tokens (they need {num_rows}), a head shares it, "
             "and this model has no resize_token_embeddings; make both larger first"

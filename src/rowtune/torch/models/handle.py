@@ -209,7 +209,8 @@ class Handle:
     ) -> None:
         """Put the rows into the blocks, and modules over the larger table into the model."""
         if num_rows is not None:
-            check_resizable(self.model, self._named, num_rows)
+            is_tied = self._placement.has_tied_head()
+            check_resizable(self.model, self._named, num_rows, is_tied)
         was_enabled = self._placement.parts[0].module.enabled
         blocks = [self.rows] if self.head_rows is None else [self.rows, self.head_rows]
         enlarge((rows, fresh.to(rows.dtype)) for rows, fresh in zip(blocks, new, strict=True))

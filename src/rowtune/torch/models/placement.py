@@ -10,6 +10,7 @@ from torch import nn
 from rowtune.errors import FrozenRowError
 from rowtune.torch.models.convert import Converted, Module
 from rowtune.torch.models.table_of_model import Reader, put
+from rowtune.torch.models.token_head import TokenHead
 from rowtune.torch.models.token_rows import TokenEmbedding
 from rowtune.torch.parameter import RowParameter
 
@@ -33,6 +34,11 @@ class Placement:
             if part.module.block is not first.block:
                 of["head"] = part.module
         return of
+
+    def has_tied_head(self) -> bool:
+        """Whether a head reads the embedding's own rows."""
+        rows = self.parts[0].module.block
+        return any(isinstance(m, TokenHead) and m.block is rows for _, m in self.parts)
 
     def put_ours(self) -> None:
         """The modules that read trainable rows."""
