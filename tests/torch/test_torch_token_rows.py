@@ -227,6 +227,10 @@ def test_what_it_refuses():
             tokens=["new"],
             tokenizer=Words({"a": 0, "b": 1, "c": 2}),
         )
+    with pytest.raises(ShapeError, match="init='typo'; expected one of mean"):
+        rt.train_rows(MODELS["llama, tied"](), rows=[1], init="typo")
+    with pytest.raises(ShapeError, match="is for tokens"):
+        rt.train_rows(MODELS["llama, tied"](), rows=[1], init="subwords")
     late = Words({"a": 0, "b": 1, "c": 2, "new": 3})
     with pytest.raises(ShapeError, match="cuts it no more"):
         rt.train_rows(torch.nn.Sequential(torch.nn.Embedding(3, 2)), tokens=["new"],

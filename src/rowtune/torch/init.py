@@ -12,7 +12,7 @@ from torch import Tensor
 from rowtune.errors import NonFiniteError, ShapeError
 
 Init: TypeAlias = str | Tensor | Any
-_PIECE = 1 << 16  # rows
+_PIECE = 1 << 20  # values in float64 at a time: 8 MB
 _BY_NAME = ("normal", "kaiming", "mean", "zeros")
 
 
@@ -77,10 +77,11 @@ def _near_mean(new: Tensor, table: Tensor, frozen: Tensor | None, scale: float =
     total = torch.zeros(2, table.shape[1], dtype=torch.float64, device="cpu")
     known = 0
     # By pieces: a half-precision or memory-mapped table is not to be in memory whole, in float64.
-    for start in range(0, len(table), _PIECE):
-        values = table[start : start + _PIECE]
+    rows = max(1, _PIECE // max(1, table.shape[1]))
+    for start in range(0, len(table), rows):
+        values = table[start : start + rows]
         if frozen is not None:
-            values = values[frozen[start : start + _PIECE]]
+            values = values[frozen[start : start + rows]]
         values = values.cpu().to(torch.float64)
         total += torch.stack([values.sum(0), values.square().sum(0)])
         known += len(values)

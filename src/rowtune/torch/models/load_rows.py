@@ -32,7 +32,8 @@ def load_rows(
     *paths
         Files of disjoint rows, all for this model's table.
     tokenizer : optional
-        Gets the files' tokens; they must have the ids there that they had.
+        Gets those of the files' tokens that it has not, as text; they must have the ids there
+        that they had. How an AddedToken matches is not in the files: save the tokenizer too.
     force : bool
         Take rows that belong to another base.
 

@@ -34,16 +34,30 @@ def write(path: Path, ids: Tensor, tokens: list[str] | None, modules: Mapping[st
 
 def _patch(ids: Tensor, tokens: list[str] | None, module: Module) -> Patch:
     assert module.base is not None
+    whole, frozen = _fingerprints(module, ids)
     return Patch(
         ids=ids.numpy(),
         rows=array_of(module.block),
-        fingerprint=fingerprint(module.base),
+        fingerprint=whole,
         shape=(module.base.shape[0], module.base.shape[1]),
         base_rows=len(module.base),
         bits_of="bfloat16" if module.block.dtype == torch.bfloat16 else "",
-        frozen=fingerprint(module.base, without=ids.numpy()),
+        frozen=frozen,
         tokens=tokens,
     )
+
+
+def _fingerprints(module: Module, ids: Tensor) -> tuple[str, str]:
+    """Of the base, and of its frozen rows: seconds for a large one, and it hardly ever changes."""
+    base = module.base
+    assert base is not None
+    known = getattr(module, "_known_fingerprints", None)
+    if known is None or known[0] is not base or known[1] != base._version:
+        both = fingerprint(base), fingerprint(base, without=ids.numpy())
+        known = (base, base._version, both)
+        module.__dict__["_known_fingerprints"] = known
+    found: tuple[str, str] = known[2]
+    return found
 
 
 def read(path: Path) -> dict[str, Patch]:

@@ -13,6 +13,8 @@ from rowtune import rows as row_choice
 from rowtune.errors import IdError, ShapeError
 from rowtune.torch.init import Init, rows_around_mean, rows_like
 
+_NAMES = ("mean", "normal", "kaiming", "zeros", "subwords", "description")
+
 
 class Chosen(NamedTuple):
     """The rows that will train.
@@ -100,12 +102,20 @@ def first_rows(chosen: Chosen, init: Init | None, table: Tensor, known_rows: int
         mean and spread of the table, column by column. "subwords" is the mean of the rows of the
         pieces that the tokenizer cut a token into, "description" that of the words of its
         description.
+
+    Raises
+    ------
+    ShapeError
+        No such init, or one for tokens where rows were named by id.
     """
     rows = table.index_select(0, chosen.ids.to(table.device)).clone()
     if init is None:
         return rows
     if not isinstance(init, str):
         return rows_like(init, len(rows), table)
+    _check_name(chosen, init)
+    if not any(chosen.is_new):
+        return rows
     new = torch.tensor(chosen.is_new, dtype=torch.bool, device=table.device)
     if init in ("subwords", "description"):
         fresh = _means_of_pieces(chosen, init, table, known_rows)[new]
@@ -122,19 +132,25 @@ def first_rows(chosen: Chosen, init: Init | None, table: Tensor, known_rows: int
     return rows
 
 
-def _means_of_pieces(chosen: Chosen, init: str, table: Tensor, known_rows: int) -> Tensor:
-    if chosen.pieces is None:
+def _check_name(chosen: Chosen, init: str) -> None:
+    if init not in _NAMES:
+        raise ShapeError(f"init={init!r}; expected one of {', '.join(_NAMES)}, or an array of rows")
+    if init in ("subwords", "description") and chosen.pieces is None:
         raise ShapeError(
             f'init="{init}" is for tokens: train_rows(model, tokens=..., tokenizer=...)'
         )
+
+
+def _means_of_pieces(chosen: Chosen, init: str, table: Tensor, known_rows: int) -> Tensor:
     if init == "subwords":
         _refuse_whole(chosen)
     means = []
-    whole = table[:known_rows].to(torch.float32).mean(0)
-    for pieces in chosen.pieces:
+    for pieces in chosen.pieces or []:
         known = [i for i in pieces if i < known_rows]
-        found = table[torch.tensor(known, device=table.device)].to(torch.float32)
-        means.append(found.mean(0) if known else whole)
+        found = table[torch.tensor(known, dtype=torch.int64, device=table.device)]
+        if not known:
+            found = rows_around_mean(1, table[:known_rows], None, 0.0)
+        means.append(found.to(torch.float32).mean(0))
     return torch.stack(means).to(table.dtype) if means else table[:0].clone()
 
 
