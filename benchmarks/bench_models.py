@@ -14,6 +14,8 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 warnings.simplefilter("ignore")  # of transformers' and PEFT's own modules
 
@@ -190,7 +192,8 @@ def main() -> None:
     for rows in VOCABULARIES:
         for is_tied in (True, False):
             size = Size(rows, WIDTH, TRAINABLE, is_tied)
-            peaks = {name: peak_apart(size, name) for name in WAYS}
+            with ThreadPoolExecutor(2) as pool:  # memory is counted there, not time
+                peaks = dict(zip(WAYS, pool.map(partial(peak_apart, size), WAYS), strict=True))
             tables, ids = tables_of(size), chosen(size)
             step = Step(size, ids)
             saved = compare(size, tables, ids, step)

@@ -97,6 +97,18 @@ def test_a_padded_table_keeps_its_size_and_its_base():
     assert logits(model).shape[-1] == N
 
 
+def test_what_is_disabled_stays_so():
+    model, tokenizer = made("llama, tied"), words()
+    handle = rt.train_rows(model, rows=[5])
+    move(handle)
+    with torch.no_grad(), handle.disabled():
+        plain = logits(model)
+        handle.grow(["new"], tokenizer)
+        assert torch.equal(logits(model)[..., :N], plain)
+    with torch.no_grad():
+        assert not torch.equal(logits(model)[..., :N], plain)
+
+
 def test_what_has_grown_is_saved_merged_and_removed(tmp_path):
     plain = made("llama, untied")
     model, tokenizer = copy.deepcopy(plain), words()
