@@ -1,13 +1,16 @@
 """Each kind of damage has its own message; nothing unsafe is opened; nothing is half written."""
 
+import bz2
 import gzip
 import json
+import lzma
 import pickle
 import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import safetensors.numpy
 
@@ -16,6 +19,7 @@ from rowtune.vectors import Vectors, load, save
 from rowtune.vectors.opening import MissingFileError
 
 LINES = b"".join(b"w%d %d 0.5 1.5\n" % (i, i) for i in range(30))
+ZSTD = pa.Codec("zstd").compress(LINES, asbytes=True)
 BINARY = b"2 3\na " + np.ones(3, "<f4").tobytes() + b"b " + np.zeros(3, "<f4").tobytes()
 
 DAMAGED = {
@@ -40,11 +44,17 @@ DAMAGED = {
     "binary goes on": (BINARY + b"xy", "2 bytes follow the 2 rows"),
     "binary without space": (b"2 3\n" + b"\x01" * 40, "ends within row 1 of the 2"),
     "binary huge count": (b"9" * 18 + BINARY[1:], "promises 999,999,999,999,999,999 rows"),
-    "bzip2": (b"BZh91AY&SY" + b"0" * 20, "packed with bzip2"),
+    "bad bzip2": (b"BZh91AY&SY" + b"0" * 20, "bzip2 data is damaged or cut short"),
+    "cut bzip2": (bz2.compress(LINES)[:-20], "bzip2 data is damaged or cut short"),
+    "cut xz": (lzma.compress(LINES)[:-20], "xz data is damaged or cut short"),
+    "bad xz": (lzma.compress(LINES)[:30] + b"0" * 20, "xz data is damaged or cut short"),
+    "cut zstd": (ZSTD[:-20], "zstd data is damaged or cut short"),
+    "bad zstd": (ZSTD[:20] + b"0" * 20, "zstd data is damaged or cut short"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + b"0" * 20, "packed with 7z; expected .gz, .bz2"),
     "cut gzip": (gzip.compress(LINES)[:-20], "gzip data is damaged or cut short"),
     "bad gzip": (gzip.compress(LINES)[:20] + b"\xff" * 90, "gzip data is damaged"),
     "bad zip": (b"PK\x03\x04" + b"0" * 50, "zip archive is damaged"),
-    "fastText model": (b"\xba\x16\x4f\x2f" + b"\x0c\0\0\0" * 9, "fastText model; expected its v"),
+    "fastText model": (b"\xba\x16\x4f\x2f" + b"\x0c\0\0\0" * 9, "model is cut short .40 bytes"),
 }
 
 
@@ -102,6 +112,18 @@ def test_names_that_are_nothing(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize("flags", [0, 1])
+def test_archives_that_are_not_unpacked(tmp_path: Path, flags: int) -> None:
+    method = zipfile.ZIP_DEFLATED if flags else zipfile.ZIP_LZMA
+    with zipfile.ZipFile(tmp_path / "v.zip", "w", method) as archive:
+        archive.writestr("a.txt", LINES)
+    whole = bytearray((tmp_path / "v.zip").read_bytes())
+    whole[6] = whole[whole.index(b"PK\x01\x02") + 8] = flags  # 1: encrypted
+    (tmp_path / "v.zip").write_bytes(whole)
+    with pytest.raises(FormatError, match=r"v.zip: (a zip .*by LZMA|.*encrypted).*unpack the arch"):
+        load(tmp_path / "v.zip")
+
+
 def test_archives_with_several_members(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "v.zip", "w") as archive:
         archive.writestr("a.txt", LINES)
@@ -149,6 +171,8 @@ def test_damaged_safetensors(tmp_path: Path) -> None:
         "at bytes .* of": whole[:-3],
         "a header of": whole[: length // 2],
         "dtype Q4": whole.replace(b'"F32"', b'"Q4" '),
+        "understood .OverflowError": whole.replace(b": [2, 3]", b":[1e309]"),
+        "understood .RecursionError": (10**5).to_bytes(8, "little") + b'{"a":' + b"[" * 10**5,
         "not the words of 2 rows": whole.replace(b'"words"', b'"wards"'),
     }
     for message, data in damaged.items():

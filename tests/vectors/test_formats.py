@@ -1,12 +1,16 @@
 """Round trips of every format: words and bits."""
 
+import bz2
 import gzip
 import json
+import lzma
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import safetensors.numpy
 from hypothesis import given, settings
@@ -14,11 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rowtune.errors import FormatError
-from rowtune.vectors import Vectors, load, save
+from rowtune.vectors import Vectors, binary, load, save
+from rowtune.vectors.sniff import Layout
 
 NAMES = [
     "v.txt", "v.vec", "v.w2v.txt", "v.bin", "v.npy", "v.safetensors",
-    "v.txt.gz", "v.vec.gz", "v.bin.gz", "V.TXT",
+    "v.txt.gz", "v.vec.gz", "v.bin.gz", "V.TXT", "v.txt.bz2", "v.bin.bz2", "v.vec.xz", "v.bin.zst",
+    "v.txt.zst", "v.tsv", "vectors.tsv", "v_tensor.tsv",
 ]  # fmt: skip
 AWKWARD = np.array(
     [[0.1, -0.0, 1e-45], [3.4028235e38, np.inf, -np.inf], [np.nan, 1 / 3, 16777217.0]], np.float32
@@ -36,7 +42,7 @@ def test_round_trip(tmp_path: Path, name: str) -> None:
         assert stages[-1] == ("writing", 3, 3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if ".xz" not in name])  # xz takes seconds
 def test_round_trip_of_many_rows_in_fortran_order(tmp_path: Path, name: str) -> None:
     matrix = np.asfortranarray(np.random.default_rng(0).normal(size=(9000, 60)).astype("f4"))
     v = Vectors([f"w{i}" for i in range(9000)], matrix)
@@ -185,6 +191,23 @@ def test_binary_with_and_without_newlines(tmp_path: Path, between: bytes) -> Non
     assert list(v.words.iter_raw()) == words and v.matrix.tobytes() == matrix.tobytes()
 
 
+@pytest.mark.parametrize("between", [b"", b"\n"])
+def test_binary_run_by_run(monkeypatch: pytest.MonkeyPatch, between: bytes) -> None:
+    rows = np.arange(50, dtype="<f4").reshape(10, 5)
+    records = [b"w%d " % i + row.tobytes() + between for i, row in enumerate(rows)]
+    data = np.frombuffer(b"10 5\n" + b"".join(records), np.uint8)
+    monkeypatch.setattr(binary, "_RUN_BYTES", 3 * 20)
+    layout = Layout(10, 5, 5, binary=True)
+    runs = list(binary.binary_runs("v.bin", data, layout))
+    assert [len(words) for words, _ in runs] == [3, 3, 3, 1]
+    assert [word for words, _ in runs for word in words] == [f"w{i}" for i in range(10)]
+    assert np.array_equal(np.concatenate([part for _, part in runs]), rows)
+    with pytest.raises(FormatError, match="promises 10 rows of 500 values, but the file has room"):
+        next(binary.binary_runs("v.bin", data, Layout(10, 500, 5, binary=True)))
+    words, matrix = binary.parse_binary("v.bin", data, layout)
+    assert len(words) == 10 and words[9] == "w9" and np.array_equal(matrix, rows)
+
+
 def test_gzip_and_zip_are_read_directly(tmp_path: Path) -> None:
     text = b"2 2\na 1 2\nb c 3 4\n"
     (tmp_path / "v.vec.gz").write_bytes(gzip.compress(text[:7]) + gzip.compress(text[7:]))
@@ -200,8 +223,27 @@ def test_gzip_and_zip_are_read_directly(tmp_path: Path) -> None:
     assert load(f"{tmp_path}/two.zip:a.txt").dim == 3
 
 
-def test_gzip_bytes_do_not_depend_on_the_clock(tmp_path: Path) -> None:
-    v = Vectors(["a"], np.ones((1, 2), np.float32))
-    save(v, tmp_path / "a.txt.gz")
-    save(v, tmp_path / "b.txt.gz")
-    assert (tmp_path / "a.txt.gz").read_bytes() == (tmp_path / "b.txt.gz").read_bytes()
+PACKED = {
+    "gz": (gzip.compress, gzip.decompress),
+    "bz2": (bz2.compress, bz2.decompress),
+    "xz": (lzma.compress, lzma.decompress),
+    "zst": (lambda raw: pa.Codec("zstd").compress(raw, asbytes=True), None),
+}
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_packed_files_are_those_of_the_packer(
+    tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v = Vectors(["a", "b c"], np.array([[1, 2], [3, 4]], np.float32))
+    pack, unpack = PACKED[packing]
+    text = b"2 2\na 1 2\nb c 3 4\n"
+    (tmp_path / "named.anyhow").write_bytes(pack(text[:7]) + pack(text[7:]))  # two pieces in one
+    assert load(tmp_path / "named.anyhow").matrix.tobytes() == v.matrix.tobytes()
+    for name, clock in (("a", 1e9), ("b", 1.1e9)):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        save(v, tmp_path / f"{name}.vec.{packing}")
+    written = (tmp_path / f"a.vec.{packing}").read_bytes()
+    assert written == (tmp_path / f"b.vec.{packing}").read_bytes()  # no time, no name inside
+    assert written[:4] == pack(text)[:4]
+    assert unpack is None or unpack(written) == text

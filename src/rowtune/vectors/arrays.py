@@ -1,4 +1,4 @@
-"""Tables that are arrays already: .npy with a word list beside it, and .safetensors."""
+"""Tables that are arrays already, .npy and .safetensors, and the words of their rows."""
 
 from __future__ import annotations
 
@@ -7,50 +7,95 @@ from pathlib import Path
 import numpy as np
 
 from rowtune.errors import FormatError
-from rowtune.vectors.opening import Source, pickle_message
+from rowtune.vectors.npy_file import read_npy
 from rowtune.vectors.packages import read_parquet_words
+from rowtune.vectors.projector_rows import words_of_metadata
+from rowtune.vectors.source import Source
+from rowtune.vectors.spacy_words import words_of_spacy
 from rowtune.vectors.tensorfile import Array, map_tensors
-from rowtune.vectors.vectors import Matrix, is_float
+from rowtune.vectors.tokenizer_words import words_of_tokenizer
+from rowtune.vectors.unpacking import read_bytes
+from rowtune.vectors.vectors import Matrix, Vectors, is_float
 from rowtune.vectors.words import Words
 
-MATRIX, WORDS, OFFSETS = "matrix", "words", "words_offsets"
+MATRIX, WORDS, OFFSETS, MAPPING = "matrix", "words", "words_offsets", "mapping"
+# What libraries call the table of a model that has other tensors too.
+_USUAL = (
+    *("embeddings", "embedding.weight", "embeddings.weight", "word_embeddings.weight"),
+    *("embed_tokens.weight", "tok_embeddings.weight", "wte.weight", "shared.weight"),
+)
 
 
 def map_npy(source: Source) -> Matrix:
-    """The matrix of a .npy file as a read-only memory map; `FormatError` if it holds none."""
-    try:
-        matrix: Array = np.load(source.path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        if "Python object" in str(error) or "pickle" in str(error):
-            raise FormatError(pickle_message(source.name)) from None
+    """The matrix of a .npy file, a read-only memory map if it is not packed."""
+    return as_matrix(source.name, "the array", read_npy(source.name, read_bytes(source)))
+
+
+def map_safetensors(source: Source) -> tuple[Words | None, Matrix]:
+    """Matrix and words of a .safetensors file, mapped.
+
+    The matrix is the tensor ``matrix``, else the only 2-D tensor of floats, else the only one with
+    a name that libraries give such tables. The words are their bytes back to back in the uint8
+    tensor ``words``, and where each starts, plus the end, in the int64 tensor ``words_offsets``
+    (N + 1); None if the file has no such tensors.
+    """
+    tensors, _ = map_tensors(source.path, source.name)
+    tables = [k for k, v in tensors.items() if v.ndim == 2 and is_float(v.dtype)]
+    if MATRIX in tables:
+        tables = [MATRIX]
+    elif len(tables) > 1:
+        usual = [k for k in tables if any(k == u or k.endswith("." + u) for u in _USUAL)]
+        tables = usual if len(usual) == 1 else tables
+    if len(tables) != 1:
+        named = ", ".join(f"{k} {v.dtype}" for k, v in list(tensors.items())[:8]) or "none"
         raise FormatError(
-            f"{source.name}: the .npy file is damaged or cut short ({error}); fetch it again"
-        ) from None
-    return _as_matrix(source.name, "the array", matrix)
+            f"{source.name}: {len(tables)} tensors could be the table ({', '.join(tables[:20])}) "
+            f"of {len(tensors)}: {named}; expected one 2-D tensor of floats, or one named "
+            f"{MATRIX!r}"
+        )
+    matrix = as_matrix(source.name, "the tensor", tensors[tables[0]])
+    if WORDS not in tensors and OFFSETS not in tensors:
+        return None, matrix
+    return _words_of(source.name, tensors, len(matrix)), matrix
 
 
-def read_words_beside(source: Source, rows: int) -> Words:
-    """The word list that belongs to a file of rows only.
+def with_words_beside(source: Source, matrix: Matrix) -> Vectors:
+    """Rows and the words that belong to them, from the file that lies beside.
 
     ``X.words.txt`` has one word per line, split on b"\\n" only. ``X.vocab`` is the same, or the
-    ``word count`` lines of GloVe and word2vec, in which case the count is dropped.
+    ``word count`` lines of GloVe and word2vec, in which case the count is dropped. A
+    ``tokenizer.json`` names the rows by its tokens; spaCy's ``key2row`` by its hashes.
     """
     if source.words is None:
-        words_name = source.path.with_suffix(".words.txt").name
+        beside = source.path.with_suffix(".words.txt").name
+        if source.path.suffix == ".tsv":
+            beside = source.path.with_suffix(".metadata.tsv").name
         raise FormatError(
-            f"{source.name}: rows without words; expected {words_name} beside it, one word per "
+            f"{source.name}: rows without words; expected {beside} beside it, one word per "
             "line in the order of the rows"
         )
-    if source.words.suffix == ".parquet":
-        words = read_parquet_words(source.words)
-    else:
-        words = Words.packed(_lines(source.words))
-    if len(words) != rows:
+    if source.key2row is not None:
+        return Vectors(*words_of_spacy(source, matrix))
+    if source.words.suffix == ".json":
+        mapping = None
+        if source.path.suffix == ".safetensors":
+            mapping = map_tensors(source.path, source.name)[0].get(MAPPING)
+        return Vectors(*words_of_tokenizer(source.words, source.name, matrix, mapping))
+    words = _words_in(source.words)
+    if len(words) != len(matrix):
         raise FormatError(
-            f"{source.words}: {len(words):,} words for the {rows:,} rows of {source.name}; "
+            f"{source.words}: {len(words):,} words for the {len(matrix):,} rows of {source.name}; "
             "expected one word per row: these two files do not belong together"
         )
-    return words
+    return Vectors(words, matrix)
+
+
+def _words_in(path: Path) -> Words:
+    if path.suffix == ".parquet":
+        return read_parquet_words(path)
+    if path.suffix == ".tsv":
+        return words_of_metadata(path)
+    return Words.packed(_lines(path))
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -65,28 +110,6 @@ def _lines(path: Path) -> list[bytes]:
     return lines
 
 
-def map_safetensors(source: Source) -> tuple[Words | None, Matrix]:
-    """Matrix and words of a .safetensors file, mapped.
-
-    The matrix is the tensor ``matrix``, else the only 2-D tensor of floats. The words are their
-    bytes back to back in the uint8 tensor ``words``, and where each starts, plus the end, in the
-    int64 tensor ``words_offsets`` (N + 1); None if the file has no such tensors.
-    """
-    tensors, _ = map_tensors(source.path, source.name)
-    tables = [k for k, v in tensors.items() if v.ndim == 2 and is_float(v.dtype)]
-    if MATRIX not in tables and len(tables) != 1:
-        raise FormatError(
-            f"{source.name}: {len(tables)} tensors could be the table ({', '.join(tables)}) of "
-            f"{', '.join(tensors) or 'none'}; expected one 2-D tensor of floats, or one named "
-            f"{MATRIX!r}"
-        )
-    matrix = tensors[MATRIX if MATRIX in tables else tables[0]]
-    matrix = _as_matrix(source.name, "the tensor", matrix)
-    if WORDS not in tensors and OFFSETS not in tensors:
-        return None, matrix
-    return _words_of(source.name, tensors, len(matrix)), matrix
-
-
 def _words_of(name: str, tensors: dict[str, Array], rows: int) -> Words:
     blob, offsets = tensors.get(WORDS), tensors.get(OFFSETS)
     fits = (
@@ -98,7 +121,7 @@ def _words_of(name: str, tensors: dict[str, Array], rows: int) -> Words:
         and len(offsets) == rows + 1
         and offsets[0] == 0
         and offsets[-1] == len(blob)
-        and not (np.diff(offsets) < 0).any()
+        and not (offsets[1:] < offsets[:-1]).any()  # a difference could wrap around
     )
     if not fits or blob is None or offsets is None:
         raise FormatError(
@@ -108,7 +131,8 @@ def _words_of(name: str, tensors: dict[str, Array], rows: int) -> Words:
     return Words(blob, offsets)
 
 
-def _as_matrix(name: str, what: str, array: Array) -> Matrix:
+def as_matrix(name: str, what: str, array: Array) -> Matrix:
+    """A table in native byte order, read-only; `FormatError` if the array is none."""
     if array.ndim != 2 or not is_float(array.dtype.newbyteorder("=")) or array.shape[1] == 0:
         raise FormatError(
             f"{name}: {what} has shape {array.shape} and dtype {array.dtype}; expected a matrix of "
@@ -116,5 +140,5 @@ def _as_matrix(name: str, what: str, array: Array) -> Matrix:
         )
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))  # kernels compute in native order only
-        array.flags.writeable = False
+    array.flags.writeable = False
     return array

@@ -21,7 +21,7 @@ import platformdirs
 from rowtune.atomic import replacing
 from rowtune.errors import FormatError
 from rowtune.vectors.index import WordIndex
-from rowtune.vectors.opening import Source
+from rowtune.vectors.source import Source
 from rowtune.vectors.tensorfile import Array, flat_bytes, map_tensors, write_tensors
 from rowtune.vectors.vectors import Matrix, Vectors
 from rowtune.vectors.words import Words
@@ -67,7 +67,7 @@ def clear() -> None:
 
 def key_of(source: Source) -> Key:
     """The entry that belongs to a source as it is now."""
-    files = [source.path, *([source.words] if source.words else [])]
+    files = source.files
     place = [_LAYOUT, source.member or "", *(str(path.resolve()) for path in files)]
     state = []
     for path in files:

@@ -66,7 +66,7 @@ def extend_file(
     _check_new_words(name, kind, vectors, added.words)
     check_format_for(vectors, out_path)
     origin = resolve(source)
-    if not is_mappable(origin) and kind.format not in _IMPOSSIBLE:
+    if not is_mappable(origin) and (kind.is_text or kind.format == kinds.BINARY):
         data, layout = read_rows(origin)
         if layout.binary == (kind.format == kinds.BINARY):
             _copy_and_add(origin, data, layout, vectors, added, name, kind, progress)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rowtune.errors import FormatError
 
 GLOVE, WORD2VEC, BINARY, NPY, SAFETENSORS = "GloVe", "word2vec", "binary", "npy", "safetensors"
+PROJECTOR = "projector"
 _BY_SUFFIX = {  # longer suffixes first
     ".w2v.txt": WORD2VEC,
     ".vec": WORD2VEC,
@@ -15,19 +16,23 @@ _BY_SUFFIX = {  # longer suffixes first
     ".bin": BINARY,
     ".npy": NPY,
     ".safetensors": SAFETENSORS,
+    ".tsv": PROJECTOR,
 }
 KNOWN = (
     ".txt (GloVe text), .vec or .w2v.txt (word2vec text), .bin (word2vec binary), .npy (with "
-    ".words.txt beside it), .safetensors; .gz may follow the first four"
+    ".words.txt beside it), .safetensors, .tsv (TensorBoard's projector, with its metadata beside "
+    "it); .gz, .bz2, .xz or .zst may follow the first four"
 )
+_PACKINGS = ("gz", "bz2", "xz", "zst")
+_PACKED = (GLOVE, WORD2VEC, BINARY)  # the others are mapped, or made for another program
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A format, and whether the file is gzipped."""
+    """A format, and what the file is packed with: "gz", "bz2", "xz", "zst" or ""."""
 
     format: str
-    gzipped: bool
+    packing: str
 
     @property
     def is_text(self) -> bool:
@@ -43,11 +48,11 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
         For an ending that names no format; the message lists those that do.
     """
     name = os.fspath(path).lower()
-    gzipped = name.endswith(".gz")
-    plain = name.removesuffix(".gz")
+    packing = next((p for p in _PACKINGS if name.endswith("." + p)), "")
+    plain = name.removesuffix("." + packing)
     for suffix, found in _BY_SUFFIX.items():
-        if plain.endswith(suffix) and not (gzipped and found in (NPY, SAFETENSORS)):
-            return Kind(found, gzipped)
+        if plain.endswith(suffix) and not (packing and found not in _PACKED):
+            return Kind(found, packing)
     raise FormatError(
         f"{os.fspath(path)}: this name says no format to save in; expected one that ends in {KNOWN}"
     )

@@ -18,6 +18,7 @@ _DTYPES = {
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
+_UNREADABLE = ValueError, KeyError, TypeError, AttributeError, OverflowError
 _LONGEST_HEADER = 100_000_000  # the format's own limit
 
 
@@ -40,7 +41,7 @@ def map_tensors(path: str | os.PathLike[str], name: str) -> tuple[dict[str, Arra
         metadata = {str(k): str(v) for k, v in header.pop("__metadata__", {}).items()}
         data = np.memmap(path, np.uint8, "r")[8 + length :]
         return {key: _map_one(name, key, data, about) for key, about in header.items()}, metadata
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*_UNREADABLE, RecursionError) as error:
         if isinstance(error, FormatError):
             raise
         raise _damaged(name, f"a header that cannot be understood ({error!r})") from None

@@ -86,20 +86,31 @@ def parse_text(
 
 def parse_clean(segment: Bytes, dim: int, trailing: bool) -> tuple[Words, Rows] | None:
     """Parse whole lines by pyarrow; None unless every line is one word and ``dim`` numbers."""
+    values = dict.fromkeys(map(str, range(dim)), pa.float32())
+    end = {"end": pa.binary()} if trailing else {}
+    table = read_fields(segment, {"word": pa.binary(), **values, **end}, " ")
+    if table is None:
+        return None
+    words = Words.joined([words_of(chunk) for chunk in table.column(0).chunks])
+    if trailing and any(len(words_of(c).packed_blob()) for c in table.column(dim + 1).chunks):
+        return None  # a value where the space at the end of the line should be
+    return words, interleave(table, dim, 1)
+
+
+def read_fields(segment: Bytes, types: dict[str, Any], delimiter: str) -> Any:
+    """Whole lines as an arrow table of these columns; None unless every line has them."""
     if len(segment) == 0 or _has_bare_return(segment):
         return None
-    names = ["word", *map(str, range(dim)), *(["end"] if trailing else [])]
-    types = dict.fromkeys(names, pa.float32()) | {"word": pa.binary(), "end": pa.binary()}
     try:
-        table = csv.read_csv(
+        return csv.read_csv(
             pa.BufferReader(pa.py_buffer(segment)),
             read_options=csv.ReadOptions(
                 use_threads=len(segment) > _THREADS_PAY,
-                column_names=names,
-                block_size=max(_BLOCK_BYTES, 64 * dim),
+                column_names=list(types),
+                block_size=max(_BLOCK_BYTES, 64 * len(types)),
             ),
             parse_options=csv.ParseOptions(
-                delimiter=" ",
+                delimiter=delimiter,
                 quote_char=False,
                 double_quote=False,
                 escape_char=False,
@@ -111,19 +122,15 @@ def parse_clean(segment: Bytes, dim: int, trailing: bool) -> tuple[Words, Rows] 
         )
     except pa.ArrowInvalid:
         return None
-    words = Words.joined([words_of(chunk) for chunk in table.column(0).chunks])
-    if trailing and any(len(words_of(c).packed_blob()) for c in table.column(dim + 1).chunks):
-        return None  # a value where the space at the end of the line should be
-    return words, _interleave(table, dim)
 
 
-def _interleave(table: Any, dim: int) -> Rows:
-    """Columns to rows, batch by batch: a batch's columns fit into the caches."""
+def interleave(table: Any, dim: int, first: int) -> Rows:
+    """Columns from ``first`` on to rows, batch by batch: a batch's columns fit into the caches."""
     rows = np.empty((table.num_rows, dim), np.float32)
     done = 0
     for batch in table.to_batches():
         for j in range(dim):
-            rows[done : done + batch.num_rows, j] = batch.column(j + 1).to_numpy()
+            rows[done : done + batch.num_rows, j] = batch.column(j + first).to_numpy()
         done += batch.num_rows
     return rows
 

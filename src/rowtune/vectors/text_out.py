@@ -17,9 +17,11 @@ _VALUES_AT_A_TIME = 1 << 19
 
 
 def text_lines(
-    name: str, words: Words, matrix: Matrix, line_end: bytes = b"\n"
+    name: str, words: Words | None, matrix: Matrix, line_end: bytes = b"\n", between: bytes = b" "
 ) -> Iterator[tuple[memoryview, int]]:
     """Runs of whole lines, each with the number of rows up to its end.
+
+    A line is a word (none if ``words`` is None) and its values, with ``between`` between them.
 
     Raises
     ------
@@ -27,16 +29,17 @@ def text_lines(
         For a NaN with a payload or a sign, which no text holds.
     """
     step = max(1, _VALUES_AT_A_TIME // matrix.shape[1])
-    for start in range(0, len(words), step):
-        stop = min(start + step, len(words))
+    for start in range(0, len(matrix), step):
+        stop = min(start + step, len(matrix))
         rows = np.asarray(matrix[start:stop])
         if rows.dtype.itemsize == 2:
             rows = rows.astype(np.float32)  # exact; and arrow knows no shortest digits for halves
         _refuse_odd_nan(name, rows, start)
         columns = np.ascontiguousarray(rows.T)
         texts = [pa.array(column).cast(pa.string()).cast(pa.binary()) for column in columns]
-        part = Words(words.blob, words.offsets[start : stop + 1])
-        lines = compute.binary_join_element_wise(_binary_array(part), *texts, _scalar(b" "))
+        if words is not None:
+            texts.insert(0, _binary_array(Words(words.blob, words.offsets[start : stop + 1])))
+        lines = compute.binary_join_element_wise(*texts, _scalar(between))
         lines = compute.binary_join_element_wise(lines, _scalar(line_end), _scalar(b""))
         _, ends, data = lines.buffers()
         last = int(np.frombuffer(ends, np.int32)[len(lines)])

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from rowtune.errors import FormatError
 from rowtune.vectors import kinds
 from rowtune.vectors.arrays import MATRIX, OFFSETS, WORDS
 from rowtune.vectors.kinds import Kind, kind_of
-from rowtune.vectors.opening import refuse_misread
+from rowtune.vectors.refusing import refuse_misread
 from rowtune.vectors.sniff import HEAD_BYTES, sniff
 from rowtune.vectors.tensorfile import write_tensors
+from rowtune.vectors.unpacking import packing_into
 from rowtune.vectors.vectors import Progress, Vectors
 from rowtune.vectors.words import Words
 
@@ -30,10 +31,12 @@ def save(
     """Write a table; the old file, if any, stays until the new one is complete.
 
     The name decides the format: ``.txt`` GloVe text, ``.vec`` and ``.w2v.txt`` word2vec text with
-    its header, ``.bin`` word2vec binary, each also with ``.gz``; ``X.npy`` puts the words into
-    ``X.words.txt``, one per line; ``.safetensors`` holds the tensors ``matrix``, ``words`` (uint8,
-    the words' bytes back to back) and ``words_offsets`` (int64, N + 1). Text gets the shortest
-    digits that give the same value back, -0.0 included.
+    its header, ``.bin`` word2vec binary, each also with ``.gz``, ``.bz2``, ``.xz`` or ``.zst``;
+    ``X.npy`` puts the words into ``X.words.txt``, one per line; ``.safetensors`` holds the tensors
+    ``matrix``, ``words`` (uint8, the words' bytes back to back) and ``words_offsets`` (int64,
+    N + 1); ``X.tsv`` is for TensorBoard's projector, with the words in ``X.metadata.tsv``
+    (``metadata.tsv`` for ``vectors.tsv``, ``X_metadata.tsv`` for ``X_tensor.tsv``). Text gets the
+    shortest digits that give the same value back, -0.0 included.
 
     Parameters
     ----------
@@ -57,6 +60,10 @@ def save(
         _save_binary(vectors, name, kind, progress)
     elif kind.format == kinds.NPY:
         _save_npy(vectors, name)
+    elif kind.format == kinds.PROJECTOR:
+        from rowtune.vectors.projector import save_projector  # noqa: PLC0415  (imports pyarrow)
+
+        save_projector(vectors, name, progress)
     else:
         tensors = {
             MATRIX: np.asarray(vectors.matrix),
@@ -69,16 +76,9 @@ def save(
 
 @contextlib.contextmanager
 def opened(name: str, kind: Kind) -> Iterator[BinaryIO]:
-    """A file that takes its name when it is complete, gzipped if ``kind`` says so."""
-    with replacing(name) as file:
-        if not kind.gzipped:
-            yield file
-            return
-        import gzip  # noqa: PLC0415
-
-        # No time and no name inside: the same table gives the same bytes.
-        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
-            yield cast(BinaryIO, packed)
+    """A file that takes its name when it is complete, packed if ``kind`` says so."""
+    with replacing(name) as file, packing_into(file, kind.packing) as packed:
+        yield packed
 
 
 def header(kind: Kind, rows: int, dim: int) -> bytes:
@@ -93,6 +93,8 @@ def check_words(name: str, words: Words, kind: Kind) -> None:
     bad = {"newline": blob == 10} if kind.format != kinds.SAFETENSORS else {}
     if kind.format == kinds.BINARY:
         bad["space"] = blob == 32
+    if kind.format == kinds.PROJECTOR:
+        bad["tab"] = blob == 9
     for what, where in bad.items():
         if where.any():
             i = int(np.searchsorted(ends, int(np.flatnonzero(where)[0]), side="right")) - 1
@@ -100,7 +102,7 @@ def check_words(name: str, words: Words, kind: Kind) -> None:
                 f"{name}: word {i:,}, {words[i]!r}, has a {what} in it, which ends a word in "
                 f"{kind.format} files; leave it out, or save as .safetensors, which holds any word"
             )
-    if kind.format == kinds.NPY and len(words):
+    if kind.format in (kinds.NPY, kinds.PROJECTOR) and len(words):
         lasts = blob[np.maximum(ends[1:] - 1, 0)] == 13 if len(blob) else np.zeros(1, bool)
         if (lasts & (words.lengths > 0)).all():
             raise FormatError(
@@ -173,10 +175,8 @@ def binary_records(vectors: Vectors, start: int, stop: int, row_end: bytes) -> b
 
 def _save_npy(vectors: Vectors, name: str) -> None:
     """Both files are complete before either takes its name."""
-    blob, lengths = vectors.words.packed_blob(), vectors.words.lengths
-    listing = np.insert(blob, np.cumsum(lengths), 10) if len(lengths) else blob
     with replacing(Path(name).with_suffix(".words.txt")) as words, replacing(name) as file:
-        words.write(listing.tobytes())
+        words.write(listing(vectors.words))
         layout = {
             "shape": vectors.matrix.shape,
             "fortran_order": False,
@@ -186,3 +186,9 @@ def _save_npy(vectors: Vectors, name: str) -> None:
         for start in range(0, len(vectors), _ROWS_AT_A_TIME):
             # Not by NumPy's own writer: where the disk is full, its error does not say so.
             file.write(np.ascontiguousarray(vectors.matrix[start : start + _ROWS_AT_A_TIME]).data)
+
+
+def listing(words: Words) -> bytes:
+    """The words with a newline after each."""
+    blob, lengths = words.packed_blob(), words.lengths
+    return (np.insert(blob, np.cumsum(lengths), 10) if len(lengths) else blob).tobytes()
