@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -10,23 +11,51 @@ from rich.console import Console
 from rich.markup import escape
 
 from rowtune import __version__
+from rowtune.cli.apply import apply
+from rowtune.cli.convert import convert
+from rowtune.cli.coverage import coverage
+from rowtune.cli.diff import diff
 from rowtune.cli.extend import extend
+from rowtune.cli.info import info
+from rowtune.cli.neighbors import neighbors
+from rowtune.cli.patch import patch
 from rowtune.cli.rules import rules
 from rowtune.cli.six_items import six_items
 from rowtune.cli.tokens import tokens
 from rowtune.cli.verify import verify
 from rowtune.errors import RowtuneError
 
+# In the order in which one has need of them; a line each, so that all fit one screen.
+_VECTORS: dict[Callable[..., None], str] = {
+    info: "What a file of vectors is, and what is odd about it",
+    neighbors: "What lies near a word, or near king - man + woman",
+    coverage: "What a text has that the vectors lack, and why",
+    extend: "Learn rows for the words of a corpus that are lacking",
+    verify: "Check that every old row has the same bits",
+    diff: "Words added, removed and moved, and how far",
+    convert: "Any format into any, whole or in part",
+    patch: "New and changed rows alone, as a small file",
+    apply: "Put the rows of such files into their table",
+}
+_MORE: dict[Callable[..., None], str] = {
+    six_items: "The smallest example, on any engine",
+    rules: "The rules that move a row: state, source, equals",
+}
+
 app = typer.Typer(
     name="rowtune",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (extend, verify, rules, six_items):
-    app.command()(verb)
-app.add_typer(tokens, name="tokens")
+for panel, verbs in (("Word vectors", _VECTORS), ("More", _MORE)):
+    for verb, line in verbs.items():
+        app.command(short_help=line, rich_help_panel=panel)(verb)
+app.add_typer(
+    tokens, name="tokens", short_help="New tokens for a language model", rich_help_panel="More"
+)
 
 
 _INTERRUPTED = 130
@@ -47,10 +76,9 @@ def rowtune(
         ),
     ] = False,
 ) -> None:
-    """Train the rows of an embedding table that you choose, and leave every other row alone.
+    """Train the rows of a table that you choose, and leave every other row alone.
 
-    Begin with [bold]rowtune extend glove-6b-50d python-docs -o out.txt[/bold]: it teaches GloVe
-    the words of Python's own documentation.
+    Begin with [bold]rowtune extend glove-6b-50d python-docs -o out.txt[/bold]
     """
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from rowtune.cli.inputs import refuse_to_overwrite, words_in
 from rowtune.cli.output import check_folder, check_folder_of, console_beside, write_json
 from rowtune.cli.progress import Report, progress_bars
 from rowtune.errors import FormatError
@@ -69,11 +70,11 @@ def extend(
     check_folder_of(out, json)
     if report is not None:
         check_folder(report if report.exists() else report.absolute().parent)
-    _refuse_to_overwrite([out, out.with_suffix(".words.txt"), json], [words, *corpus])
+    refuse_to_overwrite([out, out.with_suffix(".words.txt"), json], [words, *corpus])
     if out.exists() and not out.is_file():
         raise FormatError(f"{out} is no regular file; name one to write the table to")
     kind_of(out)  # an unknown ending is refused now, not after the work
-    wanted = None if words is None else _words_in(words)
+    wanted = None if words is None else words_in(words)
     with progress_bars() as progress:
         # Not from the cache: old rows go from the file itself into OUT.
         table = load(vectors, cache=False, progress=progress)
@@ -119,19 +120,6 @@ def _written(
     after = "some rows are missing" if lost else found.sha256_after
     proof = FreezeProof(found.rows, found.sha256_before, after)
     return dataclasses.replace(result, frozen=proof)
-
-
-def _refuse_to_overwrite(targets: list[Path | str | None], inputs: list[Path | str | None]) -> None:
-    """OUT may be VECTORS, but a list of words or a corpus is not ours to replace."""
-    read = {os.path.realpath(path) for path in inputs if path is not None}
-    for target in targets:
-        if target not in (None, "-") and os.path.realpath(str(target)) in read:
-            raise FormatError(f"{target} is read by this command; write to another file")
-
-
-def _words_in(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
-    return [word for line in lines if (word := line.strip())]
 
 
 def _command() -> str:

@@ -84,34 +84,10 @@ def info(
 
         rowtune tokens info rows.safetensors
     """
-    from rowtune.patch_file import read_patches  # noqa: PLC0415
+    from rowtune.cli.patch_info import show_patch  # noqa: PLC0415
 
     check_folder_of(json)
-    facts: dict[str, Any] = {"file": str(patch), "bytes": patch.stat().st_size, "tables": {}}
-    for name, part in read_patches(patch).items():
-        facts["tables"][name or "table"] = {
-            "rows": len(part.ids),
-            "shape": list(part.shape),
-            "dtype": part.dtype_name,
-            "base": part.fingerprint,
-            "ids": part.ids.tolist(),
-            "tokens": part.tokens,
-        }
-    if json is not None:
-        write_json(facts, json)
-    console = console_beside(json)
-    for name, table in facts["tables"].items():
-        n, width = table["shape"]
-        console.print(
-            f"{name}: {table['rows']} rows of {n:,} x {width} {table['dtype']}, "
-            f"base {table['base'][:12]}",
-            highlight=False,
-        )
-        named = table["tokens"] or [""] * len(table["ids"])
-        for i, token in list(zip(table["ids"], named, strict=True))[:20]:
-            console.print(f"  {i:>9}  {token}", highlight=False, markup=False)
-        if table["rows"] > 20:
-            console.print(f"  ... and {table['rows'] - 20} more; --json has all", highlight=False)
+    show_patch(patch, json)
 
 
 def _tell(handle: Any, out: Path, json: str | None) -> None:
