@@ -5,7 +5,7 @@ BIN := .venv/bin
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
 .PHONY: demo test lint picture bench bench-update bench-load bench-extend bench-rules bench-torch \
-	bench-jax bench-pytensor bench-keras bench-models env clean
+	bench-jax bench-pytensor bench-keras bench-models bench-vectors env clean
 
 demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's documentation
 	mkdir -p demo
@@ -36,9 +36,9 @@ lint: .venv/.dev
 	$(BIN)/mypy
 
 bench: bench-update bench-load bench-extend bench-rules bench-torch bench-jax bench-pytensor \
-	bench-keras bench-models  ## every table in benchmarks/results
+	bench-keras bench-models bench-vectors  ## every table in benchmarks/results
 
-bench-update bench-load bench-extend bench-rules bench-jax bench-pytensor bench-keras bench-models: bench-%: .venv/.dev
+bench-update bench-load bench-extend bench-rules bench-jax bench-pytensor bench-keras bench-models bench-vectors: bench-%: .venv/.dev
 	$(QUIET) $(BIN)/python benchmarks/bench_$*.py
 
 bench-torch: .venv/.fbgemm  ## the PyTorch engine against its rivals: five tables

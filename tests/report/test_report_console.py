@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from rowtune.learn.result import FreezeProof
+from rowtune.learn.result import FreezeProof, PartScore, Score
 from rowtune.report.console import print_extension
 
 
@@ -70,3 +70,19 @@ def test_nothing_learned_prints_a_verdict_only(case):
     assert text.startswith("0 new words learned.")
     assert "nearest known words" not in text
     assert "median rank" not in text
+
+
+def test_parts_stand_below_with_intervals_for_form_contexts_and_both(case):
+    methods = ("spelling", "contexts only", "rowtune")
+    scores = {name: Score(0.1 * i, 40.0 - i, 0.2) for i, name in enumerate(methods, 1)}
+    parts = tuple(
+        PartScore(part, name, words, scores[name], (0.05, 0.42), (7, 1200), (0.1, 0.3))
+        for part, words in (("all", 60), ("no close relative", 23))
+        for name in methods
+    )
+    text = printed(replace(case.extension, pretend_oov=scores, parts=parts), width=180)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "Rowtune 0.300 37 20.0% 0.050 to 0.420, 7 to 1,200" in lines
+    cells = " ".join(f"0.{i}00 (0.050 to 0.420), {40 - i}" for i in (1, 2, 3))
+    assert f"all 60 {cells}" in lines
+    assert f"no close relative 23 {cells}" in lines

@@ -7,7 +7,17 @@ from rowtune.learn.result import (
     FreezeProof,
     HeldOutWord,
     NewWord,
+    PartScore,
     Score,
 )
 
-__all__ = ["Coverage", "Extension", "FreezeProof", "HeldOutWord", "NewWord", "Score", "extend"]
+__all__ = [
+    "Coverage",
+    "Extension",
+    "FreezeProof",
+    "HeldOutWord",
+    "NewWord",
+    "PartScore",
+    "Score",
+    "extend",
+]

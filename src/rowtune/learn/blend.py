@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.learn.contexts import Contexts
 from rowtune.learn.features import Speller, blend_inputs, look_around, mean_context
-from rowtune.learn.nearest import ranks, unit
+from rowtune.learn.nearest import unit
 from rowtune.learn.pretend import Split
 from rowtune.learn.ridge import Ridge
 from rowtune.learn.survey import Survey
@@ -27,12 +26,7 @@ Ids = NDArray[np.int64]
 Report = Callable[[str, int, int], None]
 
 FOLDS = 5
-_PENALTIES = (1e-3, 1e-2, 1e-1, 0.3, 1.0)
 _SPELLING_PENALTIES = (0.3, 0.7, 1.5)
-_EMPHASES = ("all alike", "like new words")
-_LEANINGS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-# Of two leanings, the one with the better cosine less this much per e-fold of rank.
-_COSINE_PER_RANK = 0.01
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ def gather_evidence(
     report("learning from spelling", 0, FOLDS + 3)
     tried = [speller.predict(names[ends[0] :], hidden, penalty) for penalty in _SPELLING_PENALTIES]
     validated = len(part.validation)
-    cosines = [_cosine(rows[:validated], target[parts[1]]) for rows in tried]
+    cosines = [cosine(rows[:validated], target[parts[1]]) for rows in tried]
     best = int(np.argmax(cosines))
     spelled = np.empty_like(target)
     spelled[ends[0] :] = tried[best]
@@ -82,7 +76,8 @@ def gather_evidence(
     return Evidence(types, parts, contexts, spelled, target), _SPELLING_PENALTIES[best]
 
 
-def _cosine(rows: Floats, target: Floats) -> float:
+def cosine(rows: Floats, target: Floats) -> float:
+    """The mean cosine between rows and unit rows."""
     return float(np.einsum("ij,ij->i", unit(rows), target).mean())
 
 
@@ -101,52 +96,6 @@ def leaning_on(rows: Floats, spelled: Floats, leaning: float) -> Floats:
     neighbours; spelling keeps that. The cosine hardly notices, the rank of the true row does.
     """
     return unit(rows) + np.float32(leaning) * unit(spelled)
-
-
-def choose(
-    evidence: Evidence,
-    inputs: Floats,
-    counts: Ids,
-    band: tuple[int, int],
-    table: Floats,
-    true: Ids,
-) -> dict[str, Any]:
-    """The settings under which the blend does best on the validation words.
-
-    Parameters
-    ----------
-    inputs : (types of the evidence, features)
-    counts : (types of the evidence,) occurrences
-    table : (N, D) unit rows
-    true : (validation words,) their rows in the table
-    """
-    chosen = _choose_fit(evidence, inputs, counts, band)
-    train, validation, _ = evidence.parts
-    weights = emphasis(counts[train], chosen["emphasis"], band)
-    fit = Ridge(inputs[train], evidence.target[train], weights, chosen["penalty"])
-    rows, spelled = fit.predict(inputs[validation]), evidence.spelled[validation]
-    worth: list[float] = []
-    for leaning in _LEANINGS:
-        tried = unit(leaning_on(rows, spelled, leaning))
-        rank = np.log(ranks(table, tried, true)).mean()
-        worth.append(_cosine(tried, table[true]) - _COSINE_PER_RANK * float(rank))
-    return chosen | {"leaning on spelling": _LEANINGS[int(np.argmax(worth))]}
-
-
-def _choose_fit(
-    evidence: Evidence, inputs: Floats, counts: Ids, band: tuple[int, int]
-) -> dict[str, Any]:
-    """The penalty and emphasis of the regression, by cosine."""
-    train, validation, _ = evidence.parts
-    best = -np.inf, {"penalty": _PENALTIES[2], "emphasis": _EMPHASES[0]}
-    for name in _EMPHASES:
-        weights = emphasis(counts[train], name, band)
-        for penalty in _PENALTIES:
-            fit = Ridge(inputs[train], evidence.target[train], weights, penalty)
-            cosine = _cosine(fit.predict(inputs[validation]), evidence.target[validation])
-            if cosine > best[0]:
-                best = cosine, {"penalty": penalty, "emphasis": name}
-    return best[1]
 
 
 def rivals(

@@ -13,19 +13,22 @@ from numpy.typing import NDArray
 
 from rowtune.errors import CorpusError
 from rowtune.learn import blend, pretend
+from rowtune.learn.candidates import gather_candidates
+from rowtune.learn.choice import choose
 from rowtune.learn.corpus import Corpus, Progress
+from rowtune.learn.described import describe
 from rowtune.learn.features import Speller, blend_inputs, look_around, mean_context, vocabulary
-from rowtune.learn.missing import reason
-from rowtune.learn.nearest import nearest, unit, usable
+from rowtune.learn.intervals import part_scores
+from rowtune.learn.judge import every_method
+from rowtune.learn.nearest import unit, usable
 from rowtune.learn.norms import NormCurve
 from rowtune.learn.proof import assemble, prove
-from rowtune.learn.result import Extension, HeldOutWord, NewWord, Score
-from rowtune.learn.ridge import Ridge
+from rowtune.learn.relatives import close_relatives
+from rowtune.learn.result import Extension, HeldOutWord, PartScore, Score
 from rowtune.learn.survey import Survey, survey
 from rowtune.vectors import Vectors, sha256_of_rows
 
 Floats = NDArray[np.float32]
-_NEIGHBOURS = 10
 _STEPS = 10  # of conjugate gradients
 
 
@@ -95,6 +98,7 @@ class _Run:
         self.notes: list[str] = []
         self.scores: dict[str, Score] = {}
         self.held_out: tuple[HeldOutWord, ...] = ()
+        self.parts: tuple[PartScore, ...] = ()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -124,7 +128,7 @@ class _Run:
             speller = self._speller(found, unit_rows)
         rows, contexts = self._learn(found, unit_rows, speller)
         with self.stage("finding neighbours"):
-            new_words = self._describe(found, unit_rows, rows, contexts)
+            new_words = describe(self.vectors, found, unit_rows, rows, contexts, self.progress)
         with self.stage("proving"):
             learned = rows.astype(matrix.dtype)
             frozen = prove(before, assemble(matrix, learned), len(matrix))
@@ -138,6 +142,7 @@ class _Run:
             self.settings,
             self.seconds,
             tuple(self.notes),
+            self.parts,
         )
 
     def _usable(self, matrix: NDArray[Any]) -> Floats:
@@ -172,49 +177,53 @@ class _Run:
             )
             counts = found.counts[evidence.types]
             inputs = blend.inputs_of(evidence, counts)
+        every = np.concatenate([evidence.types, found.new])
+        known = slice(0, len(evidence.types))
+        with self.stage("skip-gram"):
+            candidates = gather_candidates(
+                found, evidence, every, self.min_count, self.rng, self.progress
+            )
+        seen = {name: rows[known] for name, rows in candidates.items()}
         with self.stage("blending"):
-            validation = found.row[part.validation]
-            chosen = blend.choose(evidence, inputs, counts, part.band, unit_rows, validation)
-            self.settings |= {"spelling penalty": penalty, **chosen}
+            choices = choose(
+                evidence, inputs, seen, counts, part.band, unit_rows, found.row[part.validation]
+            )
+            self.settings |= {"spelling penalty": penalty, **choices[0].settings}
         with self.stage("pretend-OOV"):
-            self._pretend(found, part, evidence, inputs, unit_rows)
+            visible = np.delete(unit_rows, found.row[part.hidden], axis=0).mean(0)
+            learned = every_method(
+                evidence, inputs, seen, choices, counts, part.band, visible, self.rng
+            )
+            self._score(found, part, learned, unit_rows, speller)
         with self.stage("final fit"):
             # Validation and test words come back: as contexts, for spelling, and for the blend.
-            every = np.concatenate([evidence.types, found.new])
             contexts = look_around(found, raw, every, nobody, self.window)
             names = [found.types[i] for i in found.new]
             spelled = np.vstack([evidence.spelled, speller.predict(names, nobody, penalty)])
-            final = blend_inputs(contexts, spelled, found.counts[every])
-            known = slice(0, len(evidence.types))
-            weights = blend.emphasis(counts, chosen["emphasis"], part.band)
-            fit = Ridge(final[known], evidence.target, weights, chosen["penalty"])
+            base = blend_inputs(contexts, spelled, found.counts[every])
+            final = choices[0].inputs(base, candidates)
+            fit = choices[0].fit(final[known], evidence.target, counts, part.band)
             rows = fit.predict(final[known.stop :])
-            rows = blend.leaning_on(rows, spelled[known.stop :], chosen["leaning on spelling"])
+            rows = blend.leaning_on(rows, spelled[known.stop :], choices[0].leaning)
             curve = NormCurve(counts, raw[evidence.types])
             rows = curve.apply(rows, found.counts[found.new])
         return rows, contexts.seen[known.stop :]
 
-    def _pretend(
+    def _score(
         self,
         found: Survey,
         part: pretend.Split,
-        evidence: blend.Evidence,
-        inputs: Floats,
+        learned: dict[str, Floats],
         unit_rows: Floats,
+        speller: Speller,
     ) -> None:
-        counts = found.counts[evidence.types]
-        train, _, test = evidence.parts
-        weights = blend.emphasis(counts[train], self.settings["emphasis"], part.band)
-        fit = Ridge(inputs[train], evidence.target[train], weights, self.settings["penalty"])
-        visible = np.delete(np.arange(len(unit_rows)), found.row[part.hidden])
-        learned = blend.rivals(evidence, counts, unit_rows[visible].mean(0), self.rng)
-        learned["rowtune"] = blend.leaning_on(
-            fit.predict(inputs[test]), learned["spelling"], self.settings["leaning on spelling"]
-        )
         names = [found.types[i] for i in part.test]
+        hidden = {found.types[i] for i in part.hidden}
+        relatives = close_relatives(names, (w for w in speller.words if w not in hidden))
         self.scores, self.held_out = pretend.compare(
-            unit_rows, found.row[part.test], learned, names, found.counts[part.test]
+            unit_rows, found.row[part.test], learned, names, found.counts[part.test], relatives
         )
+        self.parts = part_scores(self.held_out, self.settings["seed"])
         self.settings |= {"held-out words": len(part.test), "held-out counts": part.band}
         self.notes.append(
             f"Scores are over {len(part.test):,} known words seen {part.band[0]} to "
@@ -238,28 +247,3 @@ class _Run:
         return NormCurve(found.counts[has], raw[has]).apply(rows, found.counts[found.new]), (
             contexts.seen
         )
-
-    def _describe(
-        self, found: Survey, unit_rows: Floats, rows: Floats, contexts: NDArray[np.int64]
-    ) -> tuple[NewWord, ...]:
-        ids, cosines = nearest(
-            unit_rows,
-            unit(rows),
-            _NEIGHBOURS,
-            progress=lambda done, total: self.progress("finding neighbours", done, total),
-        )
-        names = self.vectors.words
-        described = []
-        for i, number in enumerate(found.new.tolist()):
-            word = found.types[number]
-            near = [
-                (names[j], float(cosine))
-                for j, cosine in zip(ids[i].tolist(), cosines[i], strict=True)
-            ]
-            lacking, form = reason(word, self.vectors.__contains__)
-            described.append(
-                NewWord(
-                    word, int(found.counts[number]), int(contexts[i]), tuple(near), lacking, form
-                )
-            )
-        return tuple(described)

@@ -54,6 +54,11 @@ def blend_inputs(contexts: Contexts, spelled: Floats, counts: NDArray[np.int64])
     return np.hstack([means.reshape(len(means), -1), spelled, seen, seen**2])
 
 
+def without_spelling(inputs: Floats, dim: int) -> Floats:
+    """The columns of `blend_inputs` that contexts and counts fill."""
+    return np.hstack([inputs[:, : -dim - 2], inputs[:, -2:]])
+
+
 @dataclass(frozen=True)
 class Speller:
     """Spelling regressions over the table's frequent words and all words of the corpus.
@@ -63,6 +68,7 @@ class Speller:
     """
 
     spelling: Spelling
+    words: list[str]
     ids: Ids  # rows of the table the regression learns from
     weights: Floats
     steps: int
@@ -71,7 +77,7 @@ class Speller:
     def over(cls, words: list[str], ids: Ids, unit: Floats, survey: Survey, steps: int) -> Speller:
         in_corpus = np.isin(ids, survey.row)
         weights = (1 + ids / 1000.0) ** -_RANK_POWER * (1 + _IN_CORPUS * in_corpus)
-        return cls(Spelling(words, unit[ids]), ids, weights.astype(np.float32), steps)
+        return cls(Spelling(words, unit[ids]), words, ids, weights.astype(np.float32), steps)
 
     def predict(self, targets: list[str], hidden_rows: Ids, penalty: float) -> Floats:
         """Rows for ``targets`` from a regression that has never seen the rows ``hidden_rows``."""

@@ -66,6 +66,7 @@ def compare(
     learned: dict[str, Floats],
     words: list[str],
     counts: NDArray[np.int64],
+    relatives: list[str | None] | None = None,
 ) -> tuple[dict[str, Score], tuple[HeldOutWord, ...]]:
     """Score every method's rows against the true ones.
 
@@ -74,19 +75,23 @@ def compare(
     table : (N, D) float32 of unit rows
     true : (words,) int64, the row each held-out word really has
     learned : method -> (words, D)
+    relatives : (words,), optional, a word with the same stem that was not hidden, or None
     """
     scores: dict[str, Score] = {}
     cosines: dict[str, Floats] = {}
     places: dict[str, NDArray[np.int64]] = {}
+    shared: dict[str, NDArray[np.float64]] = {}
     nearest_true, _ = nearest(table, table[true], 10, hide=true)
     for method, rows in learned.items():
         queries = unit(rows)
         cosines[method] = np.einsum("ij,ij->i", queries, table[true])
         places[method] = ranks(table, queries, true)
         found, _ = nearest(table, queries, 10, hide=true)
-        common = (found[:, :, None] == nearest_true[:, None, :]).any(2).mean()
+        shared[method] = (found[:, :, None] == nearest_true[:, None, :]).any(2).mean(1)
         scores[method] = Score(
-            float(cosines[method].mean()), float(np.median(places[method])), float(common)
+            float(cosines[method].mean()),
+            float(np.median(places[method])),
+            float(shared[method].mean()),
         )
     held_out = tuple(
         HeldOutWord(
@@ -94,6 +99,8 @@ def compare(
             int(counts[i]),
             {method: float(values[i]) for method, values in cosines.items()},
             {method: int(values[i]) for method, values in places.items()},
+            {method: float(values[i]) for method, values in shared.items()},
+            relatives[i] if relatives else None,
         )
         for i, word in enumerate(words)
     )

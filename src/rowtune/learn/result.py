@@ -67,6 +67,21 @@ class HeldOutWord:
     count: int
     cosine: dict[str, float]  # method -> cosine with the true row
     rank: dict[str, int]  # method -> rank of the true row
+    overlap: dict[str, float] = field(default_factory=dict)  # method -> share of 10 neighbours
+    relative: str | None = None  # a word with the same stem that spelling was learned from
+
+
+@dataclass(frozen=True)
+class PartScore:
+    """One method over one part of the held-out words, with 95 % bootstrap intervals (by word)."""
+
+    part: str  # "all", "seen 20 to 49 times", ..., "no close relative"
+    method: str
+    words: int
+    score: Score
+    cosine_interval: tuple[float, float]
+    rank_interval: tuple[float, float]
+    overlap_interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -82,3 +97,4 @@ class Extension:
     settings: dict[str, Any]  # hyper-parameters that the validation part chose
     seconds: dict[str, float]  # stage -> wall time
     notes: tuple[str, ...] = field(default=())  # plain sentences a user should read
+    parts: tuple[PartScore, ...] = field(default=())  # every method, by part of the held-out words

@@ -7,9 +7,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rowtune.learn.result import Extension, NewWord
+from rowtune.learn.result import Extension, NewWord, PartScore
 from rowtune.report.readable import method_name, plural, rank_text, readable
 from rowtune.report.verdict import OURS, best_methods, ranked_words, scores_sentence, why
+
+EVERY, FORM, CONTEXTS = "all", "spelling", "contexts only"
 
 
 def print_extension(extension: Extension, console: Console, *, examples: int = 10) -> None:
@@ -28,6 +30,8 @@ def print_extension(extension: Extension, console: Console, *, examples: int = 1
     if extension.pretend_oov:
         console.print(Padding(scores_sentence(extension), (1, 0, 0, 0)), highlight=False)
         console.print(_scores(extension))
+        if extension.parts:
+            console.print(Padding(part_table(extension), (1, 0, 0, 0)))
     console.print(Padding(_coverage(extension), (1, 0)))
     if extension.new_words:
         console.print(_examples(extension, examples))
@@ -61,6 +65,9 @@ def _scores(extension: Extension) -> Table:
     table.add_column("method")
     for head in ("cosine", "median rank", "overlap at 10"):
         table.add_column(head, justify="right")
+    spread = {part.method: part for part in extension.parts if part.part == EVERY}
+    if spread:
+        table.add_column("95 % of resamples: cosine, median rank", style="dim")
     best = best_methods(extension)
     for method, score in sorted(extension.pretend_oov.items(), key=lambda pair: -pair[1].cosine):
         cells = (f"{score.cosine:.3f}", rank_text(score.median_rank), f"{score.overlap10:.1%}")
@@ -69,8 +76,35 @@ def _scores(extension: Extension) -> Table:
             for cell, measure in zip(cells, best, strict=True)
         ]
         name = Text(method_name(method), style="bold cyan" if method == OURS else "")
-        table.add_row(name, *marked)
+        table.add_row(name, *marked, *([_range(spread[method])] if method in spread else []))
     return table
+
+
+def _range(part: PartScore) -> str:
+    low, high = part.rank_interval
+    ranks = f"{rank_text(low)} to {rank_text(high)}"
+    return "{:.3f} to {:.3f}, ".format(*part.cosine_interval) + ranks
+
+
+def part_table(extension: Extension) -> Table:
+    """Cosine and median rank by part of the hidden words: from form, from contexts, from both."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("hidden words")
+    table.add_column("number", justify="right")
+    shown = [name for name in (FORM, CONTEXTS, OURS) if name in extension.pretend_oov]
+    for method in shown:
+        table.add_column(f"{method_name(method)} (95 %)", justify="right")
+    at = {(part.part, part.method): part for part in extension.parts}
+    for name in dict.fromkeys(part.part for part in extension.parts):
+        cells = [_cell(at[name, method]) for method in shown]
+        table.add_row(name, f"{at[name, shown[0]].words:,}", *cells)
+    return table
+
+
+def _cell(part: PartScore) -> str:
+    low, high = part.cosine_interval
+    rank = rank_text(part.score.median_rank)
+    return f"{part.score.cosine:.3f} ({low:.3f} to {high:.3f}), {rank}"
 
 
 def _coverage(extension: Extension) -> Table:
