@@ -76,12 +76,17 @@ def parse_text(
         row += len(words)
         if progress:
             progress("parsing", stop, len(body))
-    if layout.rows is not None and layout.rows != total:
-        raise FormatError(
-            f"{name}: line 1 promises {layout.rows:,} rows, but {total:,} follow; the file is cut "
-            f"short or its header is wrong: fetch it again, or write {total} in line 1"
-        )
+    check_promise(name, layout, total)
     return Words.joined(parts) if parts else Words.packed([]), matrix
+
+
+def check_promise(name: str, layout: Layout, rows: int) -> None:
+    """`FormatError` where the header promises another number of rows than there are."""
+    if layout.rows is not None and layout.rows != rows:
+        raise FormatError(
+            f"{name}: line 1 promises {layout.rows:,} rows, but {rows:,} follow; the file is cut "
+            f"short or its header is wrong: fetch it again, or write {rows} in line 1"
+        )
 
 
 def parse_clean(segment: Bytes, dim: int, trailing: bool) -> tuple[Words, Rows] | None:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from rowtune.errors import FormatError
 from rowtune.vectors.mapped_pages import forget
 from rowtune.vectors.repair import parse_repaired
 from rowtune.vectors.sniff import Layout
-from rowtune.vectors.text import end_of_rows, parse_clean, segments
+from rowtune.vectors.text import check_promise, end_of_rows, parse_clean, segments
 from rowtune.vectors.vectors import Progress
 from rowtune.vectors.words import Bytes, Words
 
@@ -52,8 +51,4 @@ def text_runs(
         forget(body)
         if progress:
             progress("reading", stop, len(body))
-    if layout.rows is not None and layout.rows != row:
-        raise FormatError(
-            f"{name}: line 1 promises {layout.rows:,} rows, but {row:,} follow; the file is cut "
-            f"short or its header is wrong: fetch it again, or write {row} in line 1"
-        )
+    check_promise(name, layout, row)

@@ -55,7 +55,7 @@ class Handle:
         self._placement.put_ours()
         self._freeze()
 
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[RowParameter]:
         """All that trains, for an optimizer; a model's other parameters are not among it."""
         return [self.rows] if self.head_rows is None else [self.rows, self.head_rows]
 
@@ -212,7 +212,7 @@ class Handle:
             is_tied = self._placement.has_tied_head()
             check_resizable(self.model, self._named, num_rows, is_tied)
         was_enabled = self._placement.parts[0].module.enabled
-        blocks = [self.rows] if self.head_rows is None else [self.rows, self.head_rows]
+        blocks = self.parameters()
         enlarge((rows, fresh.to(rows.dtype)) for rows, fresh in zip(blocks, new, strict=True))
         self._placement.put_originals()
         try:

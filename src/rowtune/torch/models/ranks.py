@@ -62,7 +62,7 @@ def check_table(weight: Any) -> None:
         )
 
 
-def average(parameters: list[nn.Parameter], group: Any) -> list[Any]:
+def average(parameters: list[RowParameter], group: Any) -> list[Any]:
     """Give all ranks the rows of the first, and average gradients from the next backward pass on.
 
     The gradient that has been accumulated is averaged in every pass: of a mean and what is added
