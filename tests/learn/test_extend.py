@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
 
 from rowtune.errors import CorpusError
-from rowtune.learn import blend, extend, pretend, proof
+from rowtune.kernels import threads
+from rowtune.learn import blend, extend, pretend, proof, run
 from rowtune.learn.corpus import Corpus
 from rowtune.learn.features import Speller, vocabulary
 from rowtune.learn.nearest import unit
+from rowtune.learn.stages import Stages
 from rowtune.learn.survey import survey
 from rowtune.vectors import Vectors, sha256_of_rows
 
@@ -20,13 +21,24 @@ METHODS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def learned(world, tmp_path_factory):
+    """What the whole corpus teaches, and the calls of its progress."""
+    path = tmp_path_factory.mktemp("extend") / "corpus.txt"
+    path.write_text(world.text)
+    before, calls = world.vectors.matrix.copy(), []
+    result = extend(world.vectors, [str(path)], progress=lambda *call: calls.append(call))
+    assert world.vectors.matrix.tobytes() == before.tobytes()
+    assert result.frozen.sha256_before == sha256_of_rows(before)
+    return result, calls
+
+
 def cosine(a, b):
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def test_lacking_words_get_rows_near_the_ones_they_would_have(world, corpus):
-    before = world.vectors.matrix.copy()
-    result = extend(world.vectors, [corpus])
+def test_lacking_words_get_rows_near_the_ones_they_would_have(world, learned):
+    result, _ = learned
     assert {word.word for word in result.new_words} == set(world.unknown)
     assert result.rows.shape == (len(world.unknown), world.vectors.dim)
     assert result.rows.dtype == world.vectors.matrix.dtype
@@ -36,18 +48,16 @@ def test_lacking_words_get_rows_near_the_ones_they_would_have(world, corpus):
     ]
     assert np.mean(close) > 0.75
     assert all(len(word.neighbours) == 10 and word.contexts > 0 for word in result.new_words)
-    assert world.vectors.matrix.tobytes() == before.tobytes()
     assert result.frozen.identical
-    assert result.frozen.sha256_before == sha256_of_rows(before)
     assert result.coverage.types_after == result.coverage.types_before + len(world.unknown)
     assert result.coverage.tokens_after == result.coverage.tokens
 
 
-def test_every_method_is_scored_over_the_same_words_and_ours_is_best(world, corpus):
-    result = extend(world.vectors, [corpus])
-    losers = {name for name in result.pretend_oov if name.startswith("blend")}
+def test_every_method_is_scored_over_the_same_words_and_ours_is_best(world, learned):
+    result, _ = learned
+    losers = {name for name in result.pretend_oov if name.startswith(("blend", "kernels"))}
     assert set(result.pretend_oov) == METHODS | losers
-    assert len(losers) == 2  # of three ways to blend, one is ours
+    assert len(losers) == 3  # of four ways to predict, one is ours
     assert len(result.held_out) == result.settings["held-out words"] > 20
     for method, score in result.pretend_oov.items():
         ranks = [word.rank[method] for word in result.held_out]
@@ -60,11 +70,37 @@ def test_every_method_is_scored_over_the_same_words_and_ours_is_best(world, corp
     assert abs(result.pretend_oov["random"].cosine) < 0.2
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_another_split(world, corpus):
-    a, b, c = (extend(world.vectors, [corpus], seed=seed) for seed in (0, 0, 1))
-    assert a.rows.tobytes() == b.rows.tobytes()
-    assert a.pretend_oov == b.pretend_oov
-    assert {w.word for w in a.held_out} != {w.word for w in c.held_out}
+def test_new_words_come_with_a_confidence_and_places_of_the_text(world, learned):
+    result, _ = learned
+    assert -1 <= result.settings["confidence correlation"] <= 1
+    close = [
+        cosine(row, world.unknown[w.word])
+        for w, row in zip(result.new_words, result.rows, strict=True)
+    ]
+    sure = np.array([word.confidence for word in result.new_words])
+    assert np.abs(sure - close).mean() < 0.1
+    for word in result.new_words:
+        assert len(word.excerpts) == 3
+        assert all(word.word in place.split() and place in flat(world) for place in word.excerpts)
+
+
+def flat(world):
+    return " ".join(world.text.split())
+
+
+def test_a_seed_decides_the_bits_on_any_number_of_threads(world, corpus, learned):
+    before = threads.get_num_threads()
+    first, _ = learned
+    for number in (1, 2):
+        threads.set_num_threads(number)
+        again = extend(world.vectors, [corpus])
+        assert again.rows.tobytes() == first.rows.tobytes()
+        assert again.new_words == first.new_words
+        assert again.pretend_oov == first.pretend_oov
+        assert again.settings == first.settings
+    threads.set_num_threads(before)
+    other = extend(world.vectors, [corpus], seed=1)
+    assert {w.word for w in first.held_out} != {w.word for w in other.held_out}
 
 
 def evidence_of(vectors, corpus, spoil=None):
@@ -78,9 +114,8 @@ def evidence_of(vectors, corpus, spoil=None):
     rows[found.row >= 0] = matrix[found.row[found.row >= 0]]
     ids = vocabulary(found, len(matrix))
     speller = Speller.over([vectors.words[i] for i in ids], ids, unit(matrix), found, 10)
-    evidence, _ = blend.gather_evidence(
-        found, part, rows, unit(matrix), speller, 10, np.random.default_rng(0), lambda *_: None
-    )
+    words = blend.Words(found, part, rows, unit(matrix), speller, 10)
+    evidence, _ = blend.gather_evidence(words, Stages(), np.random.default_rng(0), lambda *_: None)
     return found, part, evidence
 
 
@@ -122,7 +157,7 @@ def test_the_freeze_proof_catches_one_changed_bit(world, corpus, monkeypatch):
         table.view(np.uint8)[17, 3] ^= 1
         return table
 
-    monkeypatch.setattr(sys.modules[extend.__module__], "assemble", careless)
+    monkeypatch.setattr(run, "assemble", careless)
     assert not extend(world.vectors, [corpus]).frozen.identical
 
 
@@ -179,10 +214,10 @@ def test_bad_input_is_refused_clearly(world, corpus, tmp_path):
         extend(Vectors([], np.empty((0, 3), np.float32)), [corpus])
 
 
-def test_progress_names_its_stages(world, corpus):
-    calls = []
-    result = extend(world.vectors, [corpus], progress=lambda *call: calls.append(call))
-    assert {"reading", "learning from spelling", "finding neighbours"} <= {c[0] for c in calls}
+def test_progress_names_its_stages(learned):
+    result, calls = learned
+    stages = {"reading", "learning from spelling", "own space", "blending", "finding neighbours"}
+    assert stages <= {c[0] for c in calls}
     assert all(isinstance(value, int) and value >= 0 for c in calls for value in c[1:])
     assert set(result.seconds) >= {"reading", "pretend-OOV", "proving"}
     assert dataclasses.is_dataclass(result)

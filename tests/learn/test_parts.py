@@ -1,11 +1,11 @@
-"""Parts of the held-out words, relatives, intervals, and what may join the blend."""
+"""Parts of the held-out words, relatives, intervals, and folds of skip-gram."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from rowtune.learn import blend, candidates, choice, intervals
+from rowtune.learn import candidates, intervals
 from rowtune.learn.corpus import Corpus
 from rowtune.learn.nearest import unit
 from rowtune.learn.relatives import close_relatives
@@ -79,48 +79,6 @@ def test_intervals_are_as_wide_as_the_standard_error_says_and_repeat():
 
 def test_parts_of_few_words_are_left_out():
     assert {p.part for p in intervals.part_scores(words(12), seed=0)} == {"all"}
-
-
-def test_procrustes_undoes_a_rotation_and_never_looks_at_hidden_words():
-    rng = np.random.default_rng(2)
-    table = unit(rng.standard_normal((80, 6)))
-    turn, _ = np.linalg.qr(rng.standard_normal((6, 6)))
-    space = ((table - table[:60].mean(0)) @ turn).astype(np.float32)
-    back = candidates.rotated(unit(space), slice(0, 60), table[:60])
-    similar = np.einsum("ij,ij->i", unit(back), table)
-    assert similar[60:].mean() > 0.95
-
-
-def joining(useful: bool):
-    """A blend whose inputs are noise, and a candidate that knows the answer, or noise as well."""
-    rng = np.random.default_rng(4)
-    target = unit(rng.standard_normal((400, 5)))
-    parts = (slice(0, 200), slice(200, 300), slice(300, 400))
-    spelled = unit(rng.standard_normal((400, 5)))
-    evidence = blend.Evidence(np.arange(400), parts, None, spelled, target)
-    base = np.hstack([spelled, rng.standard_normal((400, 2))]).astype(np.float32)
-    noise = unit(rng.standard_normal((400, 5)))
-    told = {"told": unit(target + 0.3 * noise) if useful else noise}
-    counts = rng.integers(20, 300, 400)
-    ways = choice.choose(evidence, base, told, counts, (20, 300), target, np.arange(200, 300))
-    return evidence, ways
-
-
-def test_a_candidate_joins_only_if_the_validation_words_come_back_better():
-    _, ways = joining(useful=True)
-    assert [way.name for way in ways] == ["blend + told", "blend"]
-    assert ways[0].worth.mean() > ways[1].worth.mean() + 0.1
-    _, ways = joining(useful=False)
-    assert [way.name for way in ways] == ["blend", "blend + told"]
-
-
-def test_a_gain_within_its_own_noise_does_not_count():
-    better = choice._is_better
-    noise = np.random.default_rng(0).normal(0, 1, 100)
-    noise -= noise.mean()
-    assert better(noise + 0.22, np.zeros(100))
-    assert not better(noise + 0.18, np.zeros(100))
-    assert not better(np.zeros(100), np.zeros(100))
 
 
 def test_a_fold_of_skip_gram_never_sees_the_rows_it_predicts(world, corpus):

@@ -25,7 +25,7 @@ def test_it_has_the_promised_keys(case):
         "median_rank": 8.5,
         "overlap10": pytest.approx(0.03),
     }
-    assert set(plain["pretend_oov"]) == {"random", "context_mean", "a_la_carte", "rowtune"}
+    assert set(plain["pretend_oov"]) == {"random", "context mean", "a la carte", "rowtune"}
     assert plain["held_out"] == 60
     assert plain["coverage"]["tokens_after"] == 4800
     assert plain["settings"] == {"window": 5, "ridge": 0.5, "ngrams": [3, 4, 5], "off": None}
@@ -44,6 +44,9 @@ def test_it_tells_every_word_with_its_facts(case):
         "lacking": "case",
         "known_form": "old0",
         "neighbours": [list(pair) for pair in source.neighbours],
+        "confidence": None,
+        "confidence_level": None,
+        "excerpts": [],
     }
 
 
@@ -62,3 +65,34 @@ def test_changed_rows_are_not_called_identical(case):
 def test_nan_becomes_null(case):
     strange = replace(case.extension, pretend_oov={"rowtune": Score(float("nan"), 1.0, 0.0)})
     assert summary(strange)["pretend_oov"]["rowtune"]["cosine"] is None
+
+
+def test_parts_confidence_excerpts_and_provenance(full):
+    plain = summary(full.extension, command="rowtune extend a b -o c")
+    json.dumps(plain, allow_nan=False)
+    assert len(plain["parts"]) == 4 * 6
+    part = next(p for p in plain["parts"] if (p["part"], p["method"]) == ("all", "rowtune"))
+    assert part == {
+        "part": "all",
+        "method": "rowtune",
+        "words": 60,
+        "cosine": pytest.approx(0.45),
+        "median_rank": 8.5,
+        "overlap10": pytest.approx(0.03),
+        "cosine_interval": [pytest.approx(0.35), pytest.approx(0.55)],
+        "median_rank_interval": [pytest.approx(6.8), pytest.approx(10.2)],
+        "overlap10_interval": [0.0, 0.05],
+    }
+    levels = [(word["confidence"], word["confidence_level"]) for word in plain["words"][:4]]
+    assert levels == [(0.71, "high"), (0.55, "medium"), (0.31, "low"), (None, None)]
+    assert plain["words"][0]["excerpts"] == list(full.extension.new_words[0].excerpts)
+    assert plain["corpus_sha256"] == "ef" * 32
+    assert plain["provenance"]["command"] == "rowtune extend a b -o c"
+    assert {"rowtune", "Python", "NumPy", "numba", "machine"} < set(plain["provenance"])
+
+
+def test_what_nobody_measured_is_null_or_empty(case):
+    plain = summary(case.extension)
+    assert plain["parts"] == []
+    assert plain["corpus_sha256"] is None
+    assert "command" not in plain["provenance"]

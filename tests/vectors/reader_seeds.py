@@ -8,23 +8,28 @@ import io
 import json
 import lzma
 import struct
+import tempfile
 import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import safetensors.numpy
 
+from rowtune.patch import Patch
+from rowtune.patch_file import write_patch, write_patches
 from rowtune.vectors.murmur import murmur_one
 
 WORDS = ["the", "naïve", "cat", "日本", "dogs", "</s>"]
+SPACED = ["the", ". . .", "at name@domain.com", "日本", "dogs", "1 2"]  # as GloVe 840B has them
 ROWS = np.random.default_rng(7).normal(size=(6, 3)).astype(np.float32)
 Files = dict[str, bytes]
 
 
-def text(header: bytes = b"") -> bytes:
+def text(header: bytes = b"", words: Sequence[str] = WORDS) -> bytes:
     lines = [
-        " ".join([w, *map(repr, row.tolist())]) + "\n" for w, row in zip(WORDS, ROWS, strict=True)
+        " ".join([w, *map(repr, row.tolist())]) + "\n" for w, row in zip(words, ROWS, strict=True)
     ]
     return header + "".join(lines).encode()
 
@@ -128,20 +133,38 @@ def tensors(**arrays: np.ndarray) -> bytes:
     return safetensors.numpy.save({k.replace("__", "."): v for k, v in arrays.items()})
 
 
+def model_with_table(words: Sequence[str], kind: str, **tensors_of: np.ndarray) -> Files:
+    """Tensors and the tokenizer that names the rows, as they lie in one folder."""
+    return {"model.safetensors": tensors(**tensors_of), "tokenizer.json": tokenizer(kind, words)}
+
+
+def within(folder: str, files: Files) -> Files:
+    return {f"{folder}/{name}": data for name, data in files.items()}
+
+
 def seeds() -> dict[str, Files]:
-    """Files by the name of their seed; the first is what to load, "" for the whole folder."""
+    """Files by the name of their seed; the first is what to load, "" for the whole folder.
+
+    The first word of a name is that of the reader: `readers` puts those of one together.
+    """
     raw = [word.encode() for word in WORDS]
     model = np.random.default_rng(8).normal(size=(16, 3)).astype(np.float32)
     listing = "".join(word + "\n" for word in WORDS).encode()
+    counted = "".join(f"{word} {9 - i}\n" for i, word in enumerate(WORDS)).encode()
+    columns = "".join(f"{i}\t{word}\n" for i, word in enumerate(WORDS)).encode()
     own = np.frombuffer(listing.replace(b"\n", b""), np.uint8)
     offsets = np.cumsum([0, *map(len, raw)])
     frame = pa.Codec("zstd").compress(text(), asbytes=True)
+    pickle = b"\x80\x04\x95\x10\0\0\0\0\0\0\0."  # nobody opens it
+    ids = np.array([0, 1, 2, 2, 1, 0])
     return {
         "GloVe": {"v.txt": text()},
+        "GloVe spaces": {"v.txt": text(words=SPACED)},
+        "GloVe lines of Windows": {"v.txt": text().replace(b"\n", b"\r\n")},
         "word2vec": {"v.vec": text(b"6 3\n")},
-        "trailing": {"v.vec": text(b"6 3\n").replace(b"\n", b" \n")},
+        "word2vec trailing": {"v.vec": text(b"6 3\n").replace(b"\n", b" \n")},
         "binary": {"v.bin": binary()},
-        "newlines": {"v.bin": binary(b"\n")},
+        "binary newlines": {"v.bin": binary(b"\n")},
         "gz": {"v.gz": gzip.compress(text(), mtime=0)},
         "bz2": {"v.bz2": bz2.compress(text())},
         "xz": {"v.xz": lzma.compress(text())},
@@ -149,16 +172,60 @@ def seeds() -> dict[str, Files]:
         "zip": {"v.zip": archive({"v.txt": text()})},
         "zip of bz2": {"v.zip": archive({"v.txt": text()}, zipfile.ZIP_BZIP2)},
         "npy": {"v.npy": npy(ROWS), "v.words.txt": listing},
+        "npy big-endian": {"v.npy": npy(np.asfortranarray(ROWS.astype(">f8"))), "v.vocab": counted},
+        "gensim": {"m.kv": pickle, "m.kv.vectors.npy": npy(ROWS), "m.kv.words.txt": listing},
+        "gensim vocab": {"m.kv": pickle, "m.kv.vectors.npy": npy(ROWS), "m.kv.vocab": counted},
         "npz": {"v.npz": npz(matrix=ROWS, words=np.array(WORDS))},
         "npz of bytes": {"v.npz": npz(m=ROWS.astype(">f8"), w=np.array(raw))},
         "safetensors": {"v.safetensors": tensors(matrix=ROWS, words=own, words_offsets=offsets)},
+        "safetensors of a model": {
+            "v.safetensors": tensors(wte__weight=ROWS, lm_head=ROWS), "v.words.txt": listing},
         "fastText": {"v.bin": fasttext(raw, model)},
         "fastText 11": {"v.bin": fasttext(raw, model, version=11, model=3, labels=[b"__label__a"])},
         "fastText 0": {"v.bin": fasttext(raw, model, version=0)},
         "spaCy": {"": b"", **spacy(WORDS, [0, 1, 2, 3, 1, 5], ROWS)},
-        "model2vec": {"": b"", "model.safetensors": tensors(embeddings=ROWS),
-                      "tokenizer.json": tokenizer()},
-        "mapped": {"": b"", "model.safetensors": tensors(embeddings=ROWS[:3],
-                   mapping=np.array([0, 1, 2, 2, 1, 0])), "tokenizer.json": tokenizer("Unigram")},
+        "spaCy pipeline": {"": b"", **within("vocab", spacy(WORDS, [5, 4, 3, 2, 1, 0], ROWS))},
+        "model2vec": {"": b"", **model_with_table(WORDS, "WordPiece", embeddings=ROWS)},
+        "model2vec mapped": {
+            "": b"", **model_with_table(WORDS, "Unigram", embeddings=ROWS[:3], mapping=ids)},
+        "sentence-transformers": {
+            "": b"", **within("0_StaticEmbedding",
+                              model_with_table(WORDS, "BPE", embedding__weight=ROWS))},
         "projector": {"vectors.tsv": values(), "metadata.tsv": listing},
+        "projector of gensim": {"m_tensor.tsv": values(),
+                                "m_metadata.tsv": b"id\tword\n" + columns},
     }  # fmt: skip
+
+
+def readers() -> dict[str, list[Files]]:
+    """The seeds of each reader."""
+    found: dict[str, list[Files]] = {}
+    for name, files in seeds().items():
+        found.setdefault(name.split()[0], []).append(files)
+    return found
+
+
+def lay(folder: Path, files: Files) -> Path:
+    """Write the files, in folders of their own where their names say so; what is to be loaded."""
+    for name, data in files.items():
+        if name:
+            path = folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+    return folder / next(iter(files))
+
+
+def patches() -> list[Files]:
+    """Files of trained rows: of a table with words, and of two tables, one with state."""
+    rows, ids = ROWS[[0, 2]], np.array([1, 7])
+    one = Patch(ids, rows, "00" * 32, (8, 3), 6, tokens=["naïve", "frog"])
+    state = {"m": rows * 0, "v": rows * 0}
+    other = Patch(ids, rows[:, :1], "11" * 32, (9, 3), 9, columns=np.array([2]), rule="adam",
+                  steps=np.array([3, 1], np.int32), state={k: v[:, :1] for k, v in state.items()},
+                  frozen="22" * 32)  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows.safetensors")
+        write_patch(one, path)
+        first = path.read_bytes()
+        write_patches({"one": one, "other": other}, path)
+        return [{path.name: first}, {path.name: path.read_bytes()}]

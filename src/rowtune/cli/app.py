@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from rowtune import __version__
+from rowtune.cli.adapt import adapt
 from rowtune.cli.apply import apply
 from rowtune.cli.convert import convert
 from rowtune.cli.coverage import coverage
 from rowtune.cli.diff import diff
+from rowtune.cli.eval import eval_
 from rowtune.cli.extend import extend
 from rowtune.cli.info import info
 from rowtune.cli.neighbors import neighbors
@@ -31,7 +33,9 @@ _VECTORS: dict[Callable[..., None], str] = {
     neighbors: "What lies near a word, or near king - man + woman",
     coverage: "What a text has that the vectors lack, and why",
     extend: "Learn rows for the words of a corpus that are lacking",
+    adapt: "Learn them from labelled texts, beside other ways",
     verify: "Check that every old row has the same bits",
+    eval_: "How good vectors are: pairs, analogies, hidden words",
     diff: "Words added, removed and moved, and how far",
     convert: "Any format into any, whole or in part",
     patch: "New and changed rows alone, as a small file",
@@ -52,7 +56,8 @@ app = typer.Typer(
 )
 for panel, verbs in (("Word vectors", _VECTORS), ("More", _MORE)):
     for verb, line in verbs.items():
-        app.command(short_help=line, rich_help_panel=panel)(verb)
+        name = verb.__name__.strip("_").replace("_", "-")
+        app.command(name, short_help=line, rich_help_panel=panel)(verb)
 app.add_typer(
     tokens, name="tokens", short_help="New tokens for a language model", rich_help_panel="More"
 )
@@ -93,8 +98,15 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:  # which is how Typer ends on Ctrl-C
-            Console(stderr=True).print("[bold red]rowtune:[/] stopped; no file is half-written")
+            _say_stopped()
         raise
+    except KeyboardInterrupt:  # while Typer was not looking
+        _say_stopped()
+        sys.exit(_INTERRUPTED)
+
+
+def _say_stopped() -> None:
+    Console(stderr=True).print("[bold red]rowtune:[/] stopped; no file is half-written")
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from rowtune.cli.inputs import refuse_to_overwrite, words_in
 from rowtune.cli.output import check_folder, check_folder_of, console_beside, write_json
-from rowtune.cli.progress import Report, progress_bars
+from rowtune.cli.progress import progress_bars
+from rowtune.cli.proven import write_proven
+from rowtune.cli.stopping import finish_on_interrupt
 from rowtune.errors import FormatError
-
-if TYPE_CHECKING:
-    from rowtune.learn.result import Extension
-    from rowtune.vectors import Vectors
 
 
 def extend(
@@ -41,6 +37,16 @@ def extend(
     words: Annotated[
         Path | None, typer.Option(help="Learn these words only: a file, one a line.")
     ] = None,
+    phrases: Annotated[
+        bool, typer.Option("--phrases", help="Learn phrases too, such as event_loop.")
+    ] = False,
+    glossary: Annotated[
+        Path | None,
+        typer.Option(help="Learn these words too: a file, 'word: definition' a line."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep finished stages in OUT.stages, and go on there.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML report to this folder.")
     ] = None,
@@ -52,7 +58,8 @@ def extend(
     """Learn rows for the words of a corpus that the vectors lack; every old row keeps its bits.
 
     Known words are hidden and learned again to measure how good the new rows are; the report shows
-    it beside simpler methods. OUT holds the old rows first, byte for byte.
+    it beside simpler methods. OUT holds the old rows first, byte for byte. Ctrl-C ends the reading
+    and finishes with what was read; a second one stops at once and writes nothing.
 
     [bold]Examples[/bold]
 
@@ -60,9 +67,12 @@ def extend(
 
         rowtune extend vectors.vec notes/ 'papers/*.txt' -o more.vec --min-count 10
 
+        rowtune extend vectors.vec notes/ -o more.vec --phrases --glossary terms.txt
+
         zcat posts.gz | rowtune extend vectors.bin - -o more.bin
     """
     from rowtune import learn  # noqa: PLC0415 - `--help` stays fast
+    from rowtune.learn.glossary import read_glossary  # noqa: PLC0415
     from rowtune.report.console import print_extension  # noqa: PLC0415
     from rowtune.report.summary import summary  # noqa: PLC0415
     from rowtune.vectors import check_format_for, kind_of, load  # noqa: PLC0415
@@ -70,25 +80,38 @@ def extend(
     check_folder_of(out, json)
     if report is not None:
         check_folder(report if report.exists() else report.absolute().parent)
-    refuse_to_overwrite([out, out.with_suffix(".words.txt"), json], [words, *corpus])
+    refuse_to_overwrite([out, out.with_suffix(".words.txt"), json], [words, glossary, *corpus])
     if out.exists() and not out.is_file():
         raise FormatError(f"{out} is no regular file; name one to write the table to")
     kind_of(out)  # an unknown ending is refused now, not after the work
     wanted = None if words is None else words_in(words)
+    defined = None if glossary is None else read_glossary(glossary)
     with progress_bars() as progress:
         # Not from the cache: old rows go from the file itself into OUT.
         table = load(vectors, cache=False, progress=progress)
         check_format_for(table, out)
-        result = learn.extend(
-            table, corpus, min_count=min_count, words=wanted, seed=seed, progress=progress
-        )
-        result = _written(result, vectors, table, out, progress)
+        with finish_on_interrupt() as enough:
+            result = learn.extend(
+                table,
+                corpus,
+                min_count=min_count,
+                words=wanted,
+                phrases=phrases,
+                glossary=defined,
+                seed=seed,
+                enough=enough,
+                resume=out.with_name(f"{out.name}.stages") if resume else None,
+                progress=progress,
+            )
+        names = [word.word for word in result.new_words]
+        proof = write_proven(vectors, table, names, result.rows, out, progress)
+        result = dataclasses.replace(result, frozen=proof)
         if report is not None:
             from rowtune.report.page import write_report  # noqa: PLC0415
 
             page = write_report(result, table, report, command=_command(), progress=progress)
     if json is not None:
-        write_json(summary(result), json)
+        write_json(summary(result, command=_command()), json)
     console = console_beside(json)
     print_extension(result, console)
     if not result.frozen.identical:  # never seen; a bug must not look like success
@@ -96,30 +119,6 @@ def extend(
         raise typer.Exit(1)
     done = f"written: {out}" if report is None else f"written: {out}\nreport:  {page}"
     console.print(done, highlight=False, markup=False, soft_wrap=True)
-
-
-def _written(
-    result: Extension, source: str, table: Vectors, out: Path, progress: Report
-) -> Extension:
-    """Write OUT beside its place, read it back, and give it its name only if the proof holds."""
-    from rowtune.learn.result import FreezeProof  # noqa: PLC0415
-    from rowtune.vectors import extend_file, verify  # noqa: PLC0415
-
-    target = Path(os.path.realpath(out))
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".rowtune.") as folder:
-        new = Path(folder, target.name)
-        words = [word.word for word in result.new_words]
-        extend_file(source, table, words, result.rows, new, progress=progress)
-        progress("verifying", 0, 1)
-        found = verify(table, new)
-        progress("verifying", 1, 1)
-        if found.ok:
-            for file in sorted(Path(folder).iterdir(), key=lambda file: file == new):
-                file.replace(target.parent / file.name)
-    lost = not found.ok and found.sha256_before == found.sha256_after
-    after = "some rows are missing" if lost else found.sha256_after
-    proof = FreezeProof(found.rows, found.sha256_before, after)
-    return dataclasses.replace(result, frozen=proof)
 
 
 def _command() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from rowtune.learn.features import Speller, blend_inputs, look_around, mean_cont
 from rowtune.learn.nearest import unit
 from rowtune.learn.pretend import Split
 from rowtune.learn.ridge import Ridge
+from rowtune.learn.stages import Stages
 from rowtune.learn.survey import Survey
 
 Floats = NDArray[np.float32]
@@ -27,6 +29,18 @@ Report = Callable[[str, int, int], None]
 
 FOLDS = 5
 _SPELLING_PENALTIES = (0.3, 0.7, 1.5)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A corpus beside a table: what every fit reads, and which known words are hidden from it."""
+
+    survey: Survey
+    part: Split
+    raw: Floats  # (types, D): known rows as they are, 0 for words without one
+    unit_rows: Floats  # (N, D)
+    speller: Speller
+    window: int
 
 
 @dataclass(frozen=True)
@@ -41,28 +55,46 @@ class Evidence:
 
 
 def gather_evidence(
-    survey: Survey,
-    part: Split,
-    rows: Floats,
-    unit_rows: Floats,
-    speller: Speller,
-    window: int,
-    rng: np.random.Generator,
-    report: Report,
+    words: Words, stages: Stages, rng: np.random.Generator, report: Report
 ) -> tuple[Evidence, float]:
     """Look at the known words as if validation and test were new; choose the spelling penalty."""
+    part = words.part
     types = np.concatenate([part.train, part.validation, part.test])
     ends = np.cumsum([len(part.train), len(part.validation), len(part.test)])
     parts = (slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2]))
-    contexts = look_around(survey, rows, types, part.hidden, window)
-    true = survey.row[types]
-    target = unit_rows[true]
-    names = [survey.types[i] for i in types]
-    hidden = survey.row[part.hidden]
+    target = words.unit_rows[words.survey.row[types]]
+
+    def compute() -> dict[str, NDArray[Any]]:
+        contexts = look_around(words.survey, words.raw, types, part.hidden, words.window)
+        spelled, penalty = _spelled_out_of_fold(words, types, ends, target, rng, report)
+        return {
+            **vars(contexts),
+            "spelled": spelled,
+            "penalty": np.array(_SPELLING_PENALTIES.index(penalty)),
+        }
+
+    kept = stages("spelling and contexts", compute)
+    contexts = Contexts(kept["sums"], kept["mass"], kept["seen"])
+    evidence = Evidence(types, parts, contexts, kept["spelled"], target)
+    return evidence, _SPELLING_PENALTIES[int(kept["penalty"])]
+
+
+def _spelled_out_of_fold(
+    words: Words,
+    types: Ids,
+    ends: Ids,
+    target: Floats,
+    rng: np.random.Generator,
+    report: Report,
+) -> tuple[Floats, float]:
+    true = words.survey.row[types]
+    names = [words.survey.types[i] for i in types]
+    hidden = words.survey.row[words.part.hidden]
+    predict = words.speller.predict
     report("learning from spelling", 0, FOLDS + 3)
-    tried = [speller.predict(names[ends[0] :], hidden, penalty) for penalty in _SPELLING_PENALTIES]
-    validated = len(part.validation)
-    cosines = [cosine(rows[:validated], target[parts[1]]) for rows in tried]
+    tried = [predict(names[ends[0] :], hidden, penalty) for penalty in _SPELLING_PENALTIES]
+    validated = slice(0, ends[1] - ends[0])
+    cosines = [cosine(rows[validated], target[ends[0] : ends[1]]) for rows in tried]
     best = int(np.argmax(cosines))
     spelled = np.empty_like(target)
     spelled[ends[0] :] = tried[best]
@@ -70,10 +102,10 @@ def gather_evidence(
     for k in range(FOLDS):
         report("learning from spelling", 3 + k, FOLDS + 3)
         out = np.flatnonzero(fold == k)
-        spelled[out] = speller.predict(
+        spelled[out] = predict(
             [names[i] for i in out], np.union1d(hidden, true[out]), _SPELLING_PENALTIES[best]
         )
-    return Evidence(types, parts, contexts, spelled, target), _SPELLING_PENALTIES[best]
+    return spelled, _SPELLING_PENALTIES[best]
 
 
 def cosine(rows: Floats, target: Floats) -> float:

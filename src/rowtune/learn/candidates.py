@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.learn.blend import Evidence
-from rowtune.learn.nearest import unit
+from rowtune.learn.cooccurrence import associations
 from rowtune.learn.skipgram import Settings, SkipGram
+from rowtune.learn.space import DIM, strongest_directions
+from rowtune.learn.stages import Stages
 from rowtune.learn.survey import Survey
 
 Floats = NDArray[np.float32]
@@ -19,7 +21,6 @@ Ids = NDArray[np.int64]
 Report = Callable[[str, int, int], None]
 
 FOLDS = 2
-_OWN_EPOCHS = 2
 _SAMPLE = 1e-4  # thins frequent words more than word2vec does: they cost most and say least
 SKIP_GRAM, OWN_SPACE = "skip-gram", "own space"
 
@@ -29,15 +30,29 @@ def gather_candidates(
     evidence: Evidence,
     every: Ids,
     min_count: int,
+    stages: Stages,
+    enough: Callable[[], bool],
     rng: np.random.Generator,
     report: Report,
 ) -> dict[str, Floats]:
-    """Name -> (every, D) rows; ``every`` is the types of the evidence, then the new ones."""
+    """Name -> rows of ``every``: the types of the evidence, then the new ones.
+
+    Skip-gram takes longest and seldom joins: it is left out as soon as ``enough`` says so.
+    """
     train = evidence.parts[0]
     seen, target = every[train], evidence.target[train]
-    rows = skip_gram_rows(survey, seen, target, every[train.stop :], min_count, rng, report)
-    space = own_space(survey, every, target.shape[1], min_count, rng, report)
-    return {SKIP_GRAM: rows, OWN_SPACE: space}
+    seed = int(rng.integers(1 << 62))
+
+    def space() -> dict[str, Floats]:
+        return {OWN_SPACE: own_space(survey, every, min_count, np.random.default_rng(seed))}
+
+    def skip_gram() -> dict[str, Floats]:
+        rows = skip_gram_rows(survey, seen, target, every[train.stop :], min_count, rng, report)
+        return {SKIP_GRAM: rows}
+
+    report(OWN_SPACE, 0, 0)
+    found = stages(OWN_SPACE, space)
+    return found if enough() else found | stages(SKIP_GRAM, skip_gram)
 
 
 def skip_gram_rows(
@@ -61,7 +76,7 @@ def skip_gram_rows(
     target : (n, D) their unit rows
     others : (m,) int64, hidden and new types
     """
-    model = _model(survey, min_count, rng, lambda *_: None)
+    model = _model(survey, min_count, rng)
     fold = rng.permutation(len(train)) % FOLDS
     dim = target.shape[1]
     rows = np.zeros((len(train) + len(others), dim), np.float32)
@@ -79,44 +94,12 @@ def skip_gram_rows(
     return rows
 
 
-def own_space(
-    survey: Survey,
-    types: Ids,
-    dim: int,
-    min_count: int,
-    rng: np.random.Generator,
-    report: Report,
-) -> Floats:
-    """(types, dim): rows learned from the text alone. No known row has any part in them."""
-    model = _model(survey, min_count, rng, lambda done, total: report(OWN_SPACE, done, total))
-    return model.train(types, dim, _OWN_EPOCHS)
+def own_space(survey: Survey, types: Ids, min_count: int, rng: np.random.Generator) -> Floats:
+    """(types, `space.DIM`): places that the text alone gives its words."""
+    near = associations(survey.stream, survey.counts, types, min_count)
+    return strongest_directions(near, DIM, rng)
 
 
-def _model(
-    survey: Survey,
-    min_count: int,
-    rng: np.random.Generator,
-    progress: Callable[[int, int], None],
-) -> SkipGram:
+def _model(survey: Survey, min_count: int, rng: np.random.Generator) -> SkipGram:
     seed = int(rng.integers(1 << 62))
-    settings = Settings(sample=_SAMPLE)
-    return SkipGram(survey.stream, survey.counts, min_count, settings, seed, progress)
-
-
-def rotated(space: Floats, shared: slice, target: Floats) -> Floats:
-    """``space`` turned onto the table by orthogonal Procrustes over the words they share.
-
-    The rotation Q minimizes |X Q - Y| over orthogonal matrices, X and Y being the centred unit
-    rows of the shared words: Q = U V' where X'Y = U S V' (Schönemann, Psychometrika, 1966).
-
-    Parameters
-    ----------
-    space : (words, D)
-    shared : which words of ``space`` the table has
-    target : (shared words, D) unit rows of the table
-    """
-    rows = unit(space)
-    middle, goal = rows[shared].mean(0), target.mean(0)
-    left, _, right = np.linalg.svd((rows[shared] - middle).T @ (target - goal))
-    turned: Floats = unit(rows - middle) @ (left @ right).astype(np.float32) + goal
-    return turned
+    return SkipGram(survey.stream, survey.counts, min_count, Settings(sample=_SAMPLE), seed)

@@ -7,6 +7,7 @@ import glob
 import gzip
 import lzma
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total (0 where unknow
 
 PYTHON_DOCS = "python-docs"
 _BLOCK = 1 << 20  # characters
+_PATIENCE = 0.1  # seconds until standard input is given up on for the moment
 _SNIFF = 1 << 13  # bytes looked at to tell text from binary
 _PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _HINT = (
@@ -56,13 +58,22 @@ class Corpus:
                 for kind, path, named in reversed(self._plan)}  # fmt: skip
         self._plan = list(once.values())[::-1]
 
-    def documents(self, progress: Progress | None = None) -> Iterator[Iterator[str]]:
-        """Each document as an iterator over blocks of text; files that are no text are skipped."""
+    def plan(self) -> list[tuple[str, Path | None]]:
+        """What will be read, in order: "file" with its path, "stdin" or "python"."""
+        return [(kind, path) for kind, path, _ in self._plan]
+
+    def documents(
+        self, progress: Progress | None = None, enough: Callable[[], bool] | None = None
+    ) -> Iterator[Iterator[str]]:
+        """Each document as an iterator over blocks of text; files that are no text are skipped.
+
+        Standard input ends where ``enough()`` says so, also while it waits for more to come.
+        """
         total = sum(path.stat().st_size for _, path, _ in self._plan if path)
         done = 0
         for kind, path, named in self._plan:
             if kind == "stdin":
-                yield _blocks(sys.stdin.buffer)
+                yield _stdin(sys.stdin.buffer, enough) if enough else _blocks(sys.stdin.buffer)
             elif kind == "python":
                 for number, text in enumerate(python_docs.docstrings(self.notes)):
                     if progress and number % 1000 == 0:
@@ -134,3 +145,36 @@ def _blocks(file: IO[bytes]) -> Iterator[str]:
     while block := file.read(_BLOCK):
         # Never cut inside a word; a "line" without end is cut all the same.
         yield (block + file.readline(_BLOCK)).decode("utf-8", "replace")
+
+
+def _stdin(file: Any, enough: Callable[[], bool]) -> Iterator[str]:
+    """Like `_blocks`, of what comes as it comes: a pipe may be slow, and a reader have enough.
+
+    A signal's handler that only sets a flag does not end a blocked read (PEP 475), so there is none
+    here: we wait a little at a time for something to read.
+    """
+    waiting = b""
+    while not enough():
+        if not _ready(file):
+            continue
+        piece = file.read1(_BLOCK)
+        waiting += piece
+        if not piece:
+            break
+        if len(waiting) < _BLOCK:
+            continue
+        # Cut after a line, or after a blank; a "line" without end is cut all the same.
+        end = 1 + max(waiting.rfind(b"\n"), waiting.rfind(b" ") if b"\n" not in waiting else -1)
+        if end or len(waiting) > 2 * _BLOCK:
+            end = end or len(waiting)
+            yield waiting[:end].decode("utf-8", "replace")
+            waiting = waiting[end:]
+    if waiting:
+        yield waiting.decode("utf-8", "replace")
+
+
+def _ready(file: Any) -> bool:
+    try:
+        return bool(select.select([file], [], [], _PATIENCE)[0])
+    except (OSError, ValueError):  # what is no file, and pipes on Windows: reading has to wait
+        return True

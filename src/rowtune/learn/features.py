@@ -17,7 +17,7 @@ Ids = NDArray[np.int64]
 # Positions that share one mean: far and near, left and right of the word (which is at the centre).
 # Within two words the order matters most, so each of these positions is on its own.
 _FAR, _MIDDLE = 10, 5
-_COMMON = 3e-4  # a word this frequent counts half (Arora, Liang and Ma, ICLR 2017, equation 3)
+COMMON = 3e-4  # a word this frequent counts half (Arora, Liang and Ma, ICLR 2017, equation 3)
 _VOCABULARY = 100_000  # words beyond the corpus from which spelling is learned
 _RANK_POWER, _IN_CORPUS = 0.4, 5.0
 
@@ -35,7 +35,7 @@ def look_around(survey: Survey, rows: Floats, targets: Ids, hidden: Ids, window:
     slots = np.full(len(survey.types), -1, np.int32)
     slots[targets] = np.arange(len(targets), dtype=np.int32)
     share = survey.counts / survey.counts.sum()
-    weights = np.where(survey.row >= 0, _COMMON / (_COMMON + share), 0).astype(np.float32)
+    weights = np.where(survey.row >= 0, COMMON / (COMMON + share), 0).astype(np.float32)
     weights[hidden] = 0
     return gather(survey.stream, slots, len(targets), rows, weights, buckets(window))
 

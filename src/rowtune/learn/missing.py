@@ -9,7 +9,7 @@ _PUNCTUATION = re.compile(r"[^\w\s]|_")
 _DIGITS = re.compile(r"\d+")
 
 
-def reason(word: str, known: Callable[[str], bool]) -> tuple[str, str | None]:
+def reason(word: str, known: Callable[[str], bool], phrase: bool = False) -> tuple[str, str | None]:
     """Why ``word`` is lacking, and the known form that differs in that alone.
 
     Parameters
@@ -18,14 +18,18 @@ def reason(word: str, known: Callable[[str], bool]) -> tuple[str, str | None]:
         A word that is not in the table.
     known : callable
         Whether the table has a form.
+    phrase : bool
+        It stands for several words of the text, which is reason enough.
 
     Returns
     -------
-    lacking : "case", "punctuation", "number" or "new"
+    lacking : "case", "punctuation", "number", "phrase" or "new"
         "number" is either sense of the word: other digits (``python3``, ``python``; tables that
         mask digits as ``#`` or ``0`` count too), or singular for plural and the reverse.
     known_form : str or None
     """
+    if phrase:
+        return "phrase", None
     for lacking, forms in (
         ("case", _cases(word)),
         ("punctuation", _unpunctuated(word)),

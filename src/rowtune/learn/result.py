@@ -14,7 +14,8 @@ class NewWord:
     """One learned row.
 
     ``lacking`` says why the table did not have the word: ``"case"``, ``"punctuation"`` or
-    ``"number"`` where a form that differs in that alone is known (``known_form``), else ``"new"``.
+    ``"number"`` where a form that differs in that alone is known (``known_form``), ``"phrase"``
+    where it joins several words of the text, else ``"new"``.
     """
 
     word: str
@@ -23,6 +24,9 @@ class NewWord:
     neighbours: tuple[tuple[str, float], ...]  # nearest known words with their cosines
     lacking: str
     known_form: str | None
+    # The cosine with its true row that hidden words of such evidence came back with, if measured.
+    confidence: float | None = None
+    excerpts: tuple[str, ...] = ()  # a few places of the corpus, the word in its context
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,4 @@ class Extension:
     seconds: dict[str, float]  # stage -> wall time
     notes: tuple[str, ...] = field(default=())  # plain sentences a user should read
     parts: tuple[PartScore, ...] = field(default=())  # every method, by part of the held-out words
+    corpus_sha256: str = ""  # of the tokens as they were read, documents kept apart

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -35,7 +35,7 @@ class _Numbering(dict[str, int]):
         return number
 
 
-class _Spool:
+class Spool:
     """Collects ids in memory and moves to a nameless temporary file when they grow long."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class _Spool:
 def read(documents: Iterable[Iterable[str]], lower: bool) -> Stream:
     """Number the longest-form tokens of each document, in order of first sight."""
     numbering = _Numbering()
-    spool = _Spool()
+    spool = Spool()
     for document in documents:
         for text in document:
             found = tokens.split(text, lower)
@@ -103,6 +103,64 @@ def settle(stream: Stream, keep: Callable[[str, int], bool]) -> Stream:
     return _rewrite(stream.ids, list(numbering), reading)
 
 
+def join(stream: Stream, runs: Mapping[tuple[int, ...], str]) -> Stream:
+    """Put one type in the place of each run of types, from left to right and the longest first.
+
+    Parameters
+    ----------
+    runs : mapping of (a, b, ...) to str
+        Ids that stand side by side, at least two, and the name of their one type.
+    """
+    if not runs:
+        return stream
+    types = list(stream.types)
+    number = {token: i for i, token in enumerate(types)}
+    tree = _Tree(len(types))
+    for run, name in sorted(runs.items()):
+        if name not in number:
+            number[name] = len(types)
+            types.append(name)
+        tree.add(run, number[name])
+    roots, keys, targets, ends = tree.arrays()
+    reach = max(map(len, runs))
+    spool = Spool()
+    begin = 0
+    while begin < len(stream.ids):  # a block sees as far beyond its end as a run may reach
+        block = np.asarray(stream.ids[begin : begin + _BLOCK + reach])
+        joined, past = _join(block, _BLOCK, roots, keys, targets, ends, len(stream.types))
+        spool.append(joined)
+        begin += past
+    return _compact(spool.close(), types)
+
+
+class _Tree:
+    """Runs as paths from a root: node 0, then one node for each first part of a run."""
+
+    def __init__(self, types: int) -> None:
+        self.types = types
+        self.step: dict[int, int] = {}  # node * types + type -> next node
+        self.ends: list[int] = [-1]  # (nodes,): the type that a run ending here becomes
+
+    def add(self, run: tuple[int, ...], name: int) -> None:
+        node = 0
+        for part in run:
+            key = node * self.types + part
+            if key not in self.step:
+                self.step[key] = len(self.ends)
+                self.ends.append(-1)
+            node = self.step[key]
+        self.ends[node] = name
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The first step by type, as nearly every token ends there; the others sorted by key."""
+        roots = np.zeros(self.types, np.int64)
+        for key in range(self.types):
+            roots[key] = self.step.pop(key, 0)
+        keys = np.array(sorted(self.step), np.int64)
+        targets = np.array([self.step[key] for key in keys.tolist()], np.int64)
+        return roots, keys, targets, np.array(self.ends, np.int32)
+
+
 def _rewrite(ids: NDArray[np.int32], types: list[str], reading: dict[int, list[int]]) -> Stream:
     """Put each type's reading in its place and renumber, in order of id, the types still in use."""
     flat: list[int] = []
@@ -112,19 +170,23 @@ def _rewrite(ids: NDArray[np.int32], types: list[str], reading: dict[int, list[i
         starts[number + 1] = len(flat)
     pieces = np.array(flat, np.int32)
     widths = np.diff(starts)
-    spool = _Spool()
+    spool = Spool()
     for begin in range(0, len(ids), _BLOCK):
         block = np.asarray(ids[begin : begin + _BLOCK])
         size = int(np.where(block >= 0, widths[block], 1).sum())
         spool.append(_expand(block, starts, pieces, size))
-    settled = spool.close()
-    counts = _count(settled, len(types))
+    return _compact(spool.close(), types)
+
+
+def _compact(ids: NDArray[np.int32], types: list[str]) -> Stream:
+    """Number anew, in order of id, the types that are still in use."""
+    counts = _count(ids, len(types))
     used = np.flatnonzero(counts)
     renumber = np.full(len(types) + 1, BREAK, np.int32)  # the last entry serves BREAK
     renumber[used] = np.arange(len(used), dtype=np.int32)
-    final = _Spool()
-    for begin in range(0, len(settled), _BLOCK):
-        final.append(renumber[settled[begin : begin + _BLOCK]])
+    final = Spool()
+    for begin in range(0, len(ids), _BLOCK):
+        final.append(renumber[ids[begin : begin + _BLOCK]])
     return Stream(final.close(), [types[number] for number in used], counts[used])
 
 
@@ -156,3 +218,28 @@ def _expand(ids: Any, starts: Any, pieces: Any, size: int) -> Any:
             out[at] = pieces[p]
             at += 1
     return out
+
+
+@njit(cache=True, nogil=True)
+def _join(ids: Any, length: int, roots: Any, keys: Any, targets: Any, ends: Any, types: int) -> Any:
+    """The first ``length`` ids with runs joined, and how many ids that took."""
+    out = np.empty(len(ids), np.int32)
+    at = t = 0
+    while t < min(length, len(ids)):
+        out[at] = ids[t]
+        width = 1
+        node = roots[ids[t]] if ids[t] >= 0 else 0
+        ahead = t + 1
+        while node > 0 and ahead < len(ids) and ids[ahead] >= 0:
+            key = node * types + ids[ahead]
+            place = np.searchsorted(keys, key)
+            if place == len(keys) or keys[place] != key:
+                break
+            node = targets[place]
+            ahead += 1
+            if ends[node] >= 0:
+                out[at] = ends[node]
+                width = ahead - t
+        at += 1
+        t += width
+    return out[:at].copy(), t

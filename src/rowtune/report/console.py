@@ -29,7 +29,7 @@ def print_extension(extension: Extension, console: Console, *, examples: int = 1
     _verdict(extension, console)
     if extension.pretend_oov:
         console.print(Padding(scores_sentence(extension), (1, 0, 0, 0)), highlight=False)
-        console.print(_scores(extension))
+        console.print(score_table(extension))
         if extension.parts:
             console.print(Padding(part_table(extension), (1, 0, 0, 0)))
     console.print(Padding(_coverage(extension), (1, 0)))
@@ -60,7 +60,7 @@ def _verdict(extension: Extension, console: Console) -> None:
         console.print(Text(f"SHA-256 after:  {proof.sha256_after}", style="red"), soft_wrap=True)
 
 
-def _scores(extension: Extension) -> Table:
+def score_table(extension: Extension) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("method")
     for head in ("cosine", "median rank", "overlap at 10"):

@@ -7,6 +7,7 @@ import unicodedata
 METHODS = {
     "rowtune": "Rowtune",
     "a_la_carte": "à la carte alone",
+    "a la carte": "à la carte alone",
     "context_mean": "context mean",
     "table_mean": "mean of table",
     "mean_of_table": "mean of table",

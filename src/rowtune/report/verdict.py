@@ -10,6 +10,7 @@ WHY = {
     "case": "case differs",
     "punctuation": "punctuation differs",
     "number": "number differs",
+    "phrase": "several words of the text",
     "new": "new",
 }
 
@@ -58,7 +59,10 @@ def _where_we_lose(extension: Extension) -> str:
         for measure, winners in best_methods(extension).items()
         if OURS not in winners
     ]
-    return f" Another method did better on {' and '.join(lost)}." if lost else ""
+    if not lost:
+        return ""
+    first, last = lost[:-1], lost[-1]
+    return f" Another method did better on {', '.join(first)}{' and ' if first else ''}{last}."
 
 
 def why(word: NewWord) -> str:

@@ -91,7 +91,8 @@ def convert(
     found: set[bytes] = set()
     if asked is not None:
         blocks = _chosen(blocks, asked, found)
-    table = _shelved(_cast(blocks, dtype, name), folder)
+    with _named(name):
+        table = _shelved(_cast(blocks, dtype, name), folder)
     if table is None:
         raise FormatError(f"{origin.name}: there is no row to write; ask for words that it has")
     if kind.format == kinds.BINARY and table.matrix.dtype == np.float64:
@@ -110,6 +111,17 @@ def convert(
     lacking = sorted((asked or set()) - found)
     missing = tuple(word.decode("utf-8", "surrogateescape") for word in lacking)
     return Converted(len(table), table.dim, str(table.matrix.dtype), missing)
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """A file without a name is written beside ``name``: what it lacks room for is that file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = name
+        raise
 
 
 Blocks = Iterator[tuple[Words, Matrix]]

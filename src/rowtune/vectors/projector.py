@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rowtune.atomic import replacing
 from rowtune.errors import FormatError
 from rowtune.vectors.beside import metadata_for
+from rowtune.vectors.pair import replacing_pair
 from rowtune.vectors.text_out import text_lines
 from rowtune.vectors.vectors import Progress, Vectors
 from rowtune.vectors.writing import listing
 
 
 def save_projector(vectors: Vectors, name: str, progress: Progress | None = None) -> None:
-    """Write ``X.tsv`` and its metadata; both files are complete before either takes its name.
+    """Write ``X.tsv`` and its metadata, together as `replacing_pair` puts them.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def save_projector(vectors: Vectors, name: str, progress: Progress | None = None
     """
     if not len(vectors):
         raise FormatError(f"{name}: no rows, and this format has no header; save as .vec")
-    with replacing(metadata_for(Path(name))) as words, replacing(name) as file:
+    with replacing_pair(metadata_for(Path(name)), name) as (words, file):
         words.write(listing(vectors.words))
         for lines, done in text_lines(name, None, vectors.matrix, between=b"\t"):
             file.write(lines)

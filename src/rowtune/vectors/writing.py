@@ -15,6 +15,7 @@ from rowtune.errors import FormatError
 from rowtune.vectors import kinds
 from rowtune.vectors.arrays import MATRIX, OFFSETS, WORDS
 from rowtune.vectors.kinds import Kind, kind_of
+from rowtune.vectors.pair import replacing_pair
 from rowtune.vectors.refusing import refuse_misread
 from rowtune.vectors.sniff import HEAD_BYTES, sniff
 from rowtune.vectors.tensorfile import write_tensors
@@ -174,8 +175,7 @@ def binary_records(vectors: Vectors, start: int, stop: int, row_end: bytes) -> b
 
 
 def _save_npy(vectors: Vectors, name: str) -> None:
-    """Both files are complete before either takes its name."""
-    with replacing(Path(name).with_suffix(".words.txt")) as words, replacing(name) as file:
+    with replacing_pair(Path(name).with_suffix(".words.txt"), name) as (words, file):
         words.write(listing(vectors.words))
         layout = {
             "shape": vectors.matrix.shape,

@@ -1,0 +1,44 @@
+"""A survey as arrays alone, which is how a finished stage is kept, and the hash of its text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rowtune.learn.survey import Survey
+
+_TEXTS = ("types", "notes")
+_UTF8 = ("utf-8", "surrogatepass")  # a note may name a file whose name is no UTF-8
+_BLOCK = 1 << 22  # tokens hashed at a time
+
+
+def packed(survey: Survey) -> dict[str, NDArray[Any]]:
+    """Every field as an array; texts as UTF-8, one a line."""
+    arrays = {}
+    for field in fields(survey):
+        value = getattr(survey, field.name)
+        if field.name in _TEXTS:
+            value = np.frombuffer("".join(f"{text}\n" for text in value).encode(*_UTF8), np.uint8)
+        arrays[field.name] = value
+    return arrays
+
+
+def unpacked(arrays: Mapping[str, NDArray[Any]]) -> Survey:
+    """The survey that `packed` took apart."""
+    whole: dict[str, Any] = dict(arrays)
+    for name in _TEXTS:
+        whole[name] = arrays[name].tobytes().decode(*_UTF8).split("\n")[:-1]
+    return Survey(**whole)
+
+
+def corpus_sha256(survey: Survey) -> str:
+    """SHA-256 of the text as it was read: the types, one a line, then the ids of the tokens."""
+    digest = hashlib.sha256("".join(f"{word}\n" for word in survey.types).encode())
+    for begin in range(0, len(survey.stream), _BLOCK):
+        digest.update(np.asarray(survey.stream[begin : begin + _BLOCK], "<i4").tobytes())
+    return digest.hexdigest()
