@@ -92,6 +92,7 @@ def test_rows_left_out_are_said_and_a_test_file_is_the_test_part(command, files)
         (["texts.csv", "--test", "t.csv", "--json", "t.csv"], "t.csv is read by this command"),
         (["texts.csv", "-o", "a.txt", "--json", "a.txt"], "a.txt is read by this command"),
         (["texts.csv", "-o", "out.xyz"], "out.xyz"),
+        (["texts.csv", "--test", "texts.csv"], "texts.csv is the file that is trained on"),
         (["texts.csv", "-o", "no/out.txt"], "no such folder"),
         (["nothing.csv"], "no such file"),
         (["one.csv"], "all 60 texts have the label 'a'"),

@@ -144,3 +144,26 @@ def test_other_threads_handle_no_signals():
     thread.start()
     thread.join()
     assert found == [(False, signal.getsignal(signal.SIGINT))]
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_no_other_output_takes_the_place_of_a_table(command, tmp_path, option):
+    table = "a 1 2\nb 2 1\n"
+    for name in ("before.vec", "text"):
+        (tmp_path / name).write_text(table)
+    for target in ("before.vec", "out.vec", "text"):
+        done = command("extend", "before.vec", "text", "-o", "out.vec", option, target)
+        assert done.code == 2, target
+        assert (tmp_path / "before.vec").read_text() == (tmp_path / "text").read_text() == table
+        assert not (tmp_path / "out.vec").exists()
+
+
+def test_stages_that_would_change_the_corpus_are_refused(command, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "before.vec").write_text("a 1 2\n")
+    (tmp_path / "notes" / "text").write_text("a b")
+    (tmp_path / "out.vec.stages").write_text("mine")
+    for out, said in (("notes/out.vec", "corpus folder"), ("out.vec", "no folder")):
+        done = command("extend", "before.vec", "notes", "-o", out, "--resume")
+        assert done.code == 2 and said in done.err
+    assert (tmp_path / "out.vec.stages").read_text() == "mine"

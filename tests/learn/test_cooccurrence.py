@@ -22,7 +22,7 @@ def plain(stream, counts, targets, min_count, window, places=cooccurrence._PLACE
     found = np.zeros((len(targets), len(contexts)))
     for row, target in enumerate(targets):
         mass = np.zeros(len(contexts))
-        every = max(int(counts[target]) // places, 1)
+        every = max(-(-int(counts[target]) // places), 1)
         for t in np.flatnonzero(stream == target)[::every]:
             for side in (-1, 1):
                 for step in range(1, window + 1):

@@ -167,3 +167,27 @@ def test_defined_words_lie_with_their_definitions_and_phrases_are_said_to_be_suc
     assert rows["qqww_xx"] @ last > rows["qqww_xx"] @ first
     assert {w.word for w in result.new_words if w.lacking == "phrase"} == {phrase}
     assert result.frozen.identical
+
+
+def test_entries_that_differ_in_case_alone_all_count():
+    types = ["cat", "purr", "api"]
+    raw = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]], "f")
+    counts = np.array([3, 3, 1])
+    found = Survey(
+        stream=np.empty(0, np.int32), types=types, counts=counts, said=counts,
+        row=np.array([0, 1, -1]), known=np.arange(2), new=np.array([2]), notes=[],
+        width=np.ones(3, np.int64), plain=np.zeros(4, np.int64),
+    )  # fmt: skip
+    learned = np.array([[0, 0, 1]], "f")
+    glossary = {"API": "cat", "api": "purr"}
+    rows, moved = with_definitions(learned, found, Vectors(types[:2], raw[:2]), raw, glossary)
+    assert moved.tolist() == [0]
+    assert rows[0, 0] == pytest.approx(rows[0, 1]) and rows[0, 0] > rows[0, 2] > 0
+
+
+def test_definitions_are_no_part_of_the_text_that_is_covered():
+    text = "a queue of messages . zork read"
+    plain = survey(VECTORS, [[text]], 1, None).coverage()
+    _, found = learned({"limbo": "nobody could read"}, text)
+    assert found.coverage().tokens == plain.tokens
+    assert found.coverage().types == plain.types

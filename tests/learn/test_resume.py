@@ -12,6 +12,7 @@ from rowtune.errors import CorpusError
 from rowtune.learn import extend, run
 from rowtune.learn.corpus import Corpus
 from rowtune.learn.resume import stages_of
+from rowtune.learn.stages import forget
 from rowtune.learn.survey import survey
 from rowtune.learn.survey_arrays import corpus_sha256, packed, unpacked
 from rowtune.vectors import Vectors
@@ -82,7 +83,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(
     same(result, undisturbed)
     names = ", ".join(name.replace("-", " ") for name in FILES[:finished]).replace("skip ", "skip-")
     assert f"Taken from an earlier run that was stopped: {names}." in result.notes
-    assert not folder.exists() and folder.parent.exists()
+    assert left_in(folder) == {f"{name}.stage" for name in FILES}, "until the caller is done"
 
 
 def test_an_undisturbed_run_with_a_folder_is_as_without_and_leaves_other_files_alone(
@@ -92,6 +93,7 @@ def test_an_undisturbed_run_with_a_folder_is_as_without_and_leaves_other_files_a
     result = extend(world.vectors, [str(short)], resume=tmp_path)
     same(result, undisturbed)
     assert result.notes == undisturbed.notes
+    forget(tmp_path)
     assert left_in(tmp_path) == {"mine.txt"}
 
 

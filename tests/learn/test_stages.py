@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rowtune.learn.stages import Stages
+from rowtune.learn.stages import Stages, forget
 
 ARRAYS = {
     "ids": np.arange(12, dtype=np.int32).reshape(3, 4)[:, ::2],
@@ -89,7 +89,6 @@ def test_without_a_folder_every_stage_is_computed():
     for _ in range(2):
         same(stages("a", lambda: calls.append(1) or ARRAYS))
     assert len(calls) == 2 and stages.found == []
-    stages.remove()
 
 
 def test_at_the_end_the_stages_go_and_what_else_is_there_stays(tmp_path):
@@ -98,6 +97,6 @@ def test_at_the_end_the_stages_go_and_what_else_is_there_stays(tmp_path):
         stages("a", lambda: ARRAYS)
         stages("b c", lambda: ARRAYS)
     (tmp_path / "shared" / "thesis.txt").write_text("mine")
-    for stages in (own, shared, Stages(tmp_path / "never", "run")):
-        stages.remove()
+    for folder in (own.folder, shared.folder, tmp_path / "never"):
+        forget(folder)
     assert [path.name for path in tmp_path.rglob("*")] == ["shared", "thesis.txt"]

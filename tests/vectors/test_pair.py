@@ -137,3 +137,17 @@ def test_a_file_from_a_folder_of_its_own(tmp_path, name):
     assert list(load(target, cache=False).words) == ["c", "d"]
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert not list(own.iterdir())
+
+
+def test_a_link_to_rows_keeps_its_own_words_beside_it(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "own").mkdir()
+    save(OLD, tmp_path / "v.npy")
+    (tmp_path / "v.npy").rename(tmp_path / "data" / "real.npy")
+    (tmp_path / "v.npy").symlink_to(tmp_path / "data" / "real.npy")
+    assert list(load(tmp_path / "v.npy", cache=False).words) == list(OLD.words)
+    save(NEW, tmp_path / "own" / "v.npy")
+    put_in_place(tmp_path / "own" / "v.npy", tmp_path / "v.npy")
+    assert (tmp_path / "v.npy").is_symlink()
+    assert list(load(tmp_path / "v.npy", cache=False).words) == ["c", "d"]
+    assert sorted(path.name for path in tmp_path.rglob("*.words.txt")) == ["v.words.txt"]

@@ -141,8 +141,8 @@ def label_ids(train: Labelled, test: Labelled | None) -> tuple[list[str], list[i
 
 def _string(value: Any, name: str, row: int, column: str) -> str:
     """A value of a file as a string; empty for None and NaN."""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str):  # JSON may hold half of a character, of a text that was cut
+        return value.encode("utf-8", "replace").decode()
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):

@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from rowtune.cli.inputs import refuse_to_overwrite
 from rowtune.cli.output import check_folder_of, console_beside, write_json
 from rowtune.cli.progress import progress_bars
-from rowtune.cli.proven import write_proven
+from rowtune.cli.proven import check_out, write_proven
 from rowtune.errors import FormatError
 
 
@@ -61,16 +60,14 @@ def adapt(
     from rowtune.adapt import adapt as learn  # noqa: PLC0415 - `--help` stays fast
     from rowtune.adapt import read_labelled  # noqa: PLC0415
     from rowtune.report.adaptation import adaptation_as_json, print_adaptation  # noqa: PLC0415
-    from rowtune.vectors import check_format_for, kind_of, load  # noqa: PLC0415
+    from rowtune.vectors import check_format_for, load  # noqa: PLC0415
 
     check_folder_of(out, json)
-    made = [] if out is None else [out, out.with_suffix(".words.txt")]
-    refuse_to_overwrite([*made, json], [vectors, labelled, test])
-    refuse_to_overwrite([json], made)
-    if out is not None:
-        if out.exists() and not out.is_file():
-            raise FormatError(f"{out} is no regular file; name one to write the table to")
-        kind_of(out)  # an unknown ending is refused now, not after the work
+    check_out(out, [json], [vectors, labelled, test])
+    if test is not None and labelled.exists() and test.exists() and test.samefile(labelled):
+        raise FormatError(
+            f"{test} is the file that is trained on; without --test, a part of it is held back"
+        )
     with progress_bars() as progress:
         texts = read_labelled(labelled, text_column, label_column)
         tests = None if test is None else read_labelled(test, text_column, label_column)

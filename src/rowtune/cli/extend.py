@@ -14,7 +14,7 @@ from rich.markup import escape
 from rowtune.cli.inputs import refuse_to_overwrite, words_in
 from rowtune.cli.output import check_folder, check_folder_of, console_beside, write_json
 from rowtune.cli.progress import progress_bars
-from rowtune.cli.proven import write_proven
+from rowtune.cli.proven import check_out, write_proven
 from rowtune.cli.stopping import finish_on_interrupt
 from rowtune.errors import FormatError
 
@@ -73,17 +73,19 @@ def extend(
     """
     from rowtune import learn  # noqa: PLC0415 - `--help` stays fast
     from rowtune.learn.glossary import read_glossary  # noqa: PLC0415
+    from rowtune.learn.stages import forget  # noqa: PLC0415
     from rowtune.report.console import print_extension  # noqa: PLC0415
     from rowtune.report.summary import summary  # noqa: PLC0415
-    from rowtune.vectors import check_format_for, kind_of, load  # noqa: PLC0415
+    from rowtune.vectors import check_format_for, load  # noqa: PLC0415
 
     check_folder_of(out, json)
     if report is not None:
         check_folder(report if report.exists() else report.absolute().parent)
-    refuse_to_overwrite([out, out.with_suffix(".words.txt"), json], [words, glossary, *corpus])
-    if out.exists() and not out.is_file():
-        raise FormatError(f"{out} is no regular file; name one to write the table to")
-    kind_of(out)  # an unknown ending is refused now, not after the work
+    check_out(out, [json, report], [words, glossary, *corpus])
+    refuse_to_overwrite([json, report], [vectors])
+    stages = out.with_name(f"{out.name}.stages") if resume else None
+    if stages is not None:
+        _check_stages(stages, corpus)
     wanted = None if words is None else words_in(words)
     defined = None if glossary is None else read_glossary(glossary)
     with progress_bars() as progress:
@@ -100,7 +102,7 @@ def extend(
                 glossary=defined,
                 seed=seed,
                 enough=enough,
-                resume=out.with_name(f"{out.name}.stages") if resume else None,
+                resume=stages,
                 progress=progress,
             )
         names = [word.word for word in result.new_words]
@@ -117,8 +119,21 @@ def extend(
     if not result.frozen.identical:  # never seen; a bug must not look like success
         console.print(f"[red]not written[/]: {escape(str(out))} is as it was", soft_wrap=True)
         raise typer.Exit(1)
+    if stages is not None:
+        forget(stages)  # all is written
     done = f"written: {out}" if report is None else f"written: {out}\nreport:  {page}"
     console.print(done, highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_stages(stages: Path, corpus: list[str]) -> None:
+    if stages.exists() and not stages.is_dir():
+        raise FormatError(f"{stages} is no folder; move it, or write to another name than OUT")
+    for source in corpus:
+        if Path(source).is_dir() and stages.resolve().is_relative_to(Path(source).resolve()):
+            raise FormatError(
+                f"{stages} would lie in the corpus folder {source} and change it from run to run; "
+                "with --resume, write OUT somewhere else"
+            )
 
 
 def _command() -> str:

@@ -25,34 +25,36 @@ _SAMPLE = 1e-4  # thins frequent words more than word2vec does: they cost most a
 SKIP_GRAM, OWN_SPACE = "skip-gram", "own space"
 
 
-def gather_candidates(
+def place_in_own_space(
+    survey: Survey, every: Ids, min_count: int, stages: Stages, rng: np.random.Generator
+) -> dict[str, Floats]:
+    """``OWN_SPACE`` -> (every, `space.DIM`): places that the text alone gives its words."""
+
+    def compute() -> dict[str, Floats]:
+        near = associations(survey.stream, survey.counts, every, min_count)
+        return {OWN_SPACE: strongest_directions(near, DIM, rng)}
+
+    return stages(OWN_SPACE, compute)
+
+
+def learn_by_skip_gram(
     survey: Survey,
     evidence: Evidence,
     every: Ids,
     min_count: int,
     stages: Stages,
-    enough: Callable[[], bool],
     rng: np.random.Generator,
     report: Report,
 ) -> dict[str, Floats]:
-    """Name -> rows of ``every``: the types of the evidence, then the new ones.
-
-    Skip-gram takes longest and seldom joins: it is left out as soon as ``enough`` says so.
-    """
+    """``SKIP_GRAM`` -> (every, D); ``every`` is the types of the evidence, then the new ones."""
     train = evidence.parts[0]
     seen, target = every[train], evidence.target[train]
-    seed = int(rng.integers(1 << 62))
 
-    def space() -> dict[str, Floats]:
-        return {OWN_SPACE: own_space(survey, every, min_count, np.random.default_rng(seed))}
+    def compute() -> dict[str, Floats]:
+        others = every[train.stop :]
+        return {SKIP_GRAM: skip_gram_rows(survey, seen, target, others, min_count, rng, report)}
 
-    def skip_gram() -> dict[str, Floats]:
-        rows = skip_gram_rows(survey, seen, target, every[train.stop :], min_count, rng, report)
-        return {SKIP_GRAM: rows}
-
-    report(OWN_SPACE, 0, 0)
-    found = stages(OWN_SPACE, space)
-    return found if enough() else found | stages(SKIP_GRAM, skip_gram)
+    return stages(SKIP_GRAM, compute)
 
 
 def skip_gram_rows(
@@ -92,12 +94,6 @@ def skip_gram_rows(
     report(SKIP_GRAM, stages - 1, stages)
     rows[len(train) :] = model.fit_rows(contexts, others, dim)
     return rows
-
-
-def own_space(survey: Survey, types: Ids, min_count: int, rng: np.random.Generator) -> Floats:
-    """(types, `space.DIM`): places that the text alone gives its words."""
-    near = associations(survey.stream, survey.counts, types, min_count)
-    return strongest_directions(near, DIM, rng)
 
 
 def _model(survey: Survey, min_count: int, rng: np.random.Generator) -> SkipGram:

@@ -26,6 +26,7 @@ _PENALTIES = (1e-3, 1e-2, 1e-1, 0.3, 1.0)
 _KERNEL_PENALTIES = (0.3, 1.0, 3.0, 10.0)
 _EMPHASES = ("all alike", "like new words")
 _LEANINGS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+_FEWEST = 10  # validation words: the error of fewer is itself a guess
 # Of two leanings or ways, the one with the better cosine less this much per e-fold of rank.
 _COSINE_PER_RANK = 0.01
 
@@ -191,4 +192,6 @@ def _views(material: Material, joined: tuple[str, ...]) -> Views:
 def _is_better(trial: Floats, best: Floats) -> bool:
     """Whether a gain, word by word, is more than chance would often give."""
     gain = trial - best
-    return bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))
+    if len(gain) < _FEWEST:
+        return False
+    return bool(gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain)))

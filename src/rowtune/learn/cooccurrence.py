@@ -83,7 +83,7 @@ def associations(
     chance = (flat / max(flat.sum(), 1)).astype(np.float32)
     slot = np.full(len(counts), -1, np.int32)
     slot[targets] = np.arange(len(targets), dtype=np.int32)
-    every = np.maximum(counts[targets] // _PLACES, 1)  # of a frequent word, each n-th place
+    every = np.maximum(-(-counts[targets] // _PLACES), 1)  # of a frequent word, each n-th place
     edges = np.concatenate([[0], np.cumsum(-(-counts[targets] // every))]).astype(np.int64)
     places = np.empty(int(edges[-1]), np.int64)
     _find(stream, slot, every, edges[:-1].copy(), places)

@@ -42,16 +42,17 @@ def with_definitions(
     position = {number_: i for i, number_ in enumerate(survey.new.tolist())}
     share = survey.counts / max(int(survey.counts.sum()), 1)
     weights = (COMMON / (COMMON + share)).astype(np.float32)
-    moved, found = rows.copy(), []
+    about: dict[int, Floats] = {}  # words that differ in case alone have one row
     for word, definition in glossary.items():
         name = next(iter(wishes([word], lower, vectors)), "")
         at = position.get(number.get(name, -1), -1)
         said = [number[token] for token in tokens.split(definition, lower) if token in number]
-        about = weights[said] @ raw[said]
-        if at < 0 or not about.any():
-            continue
+        if at >= 0:
+            about[at] = about.get(at, np.float32(0)) + weights[said] @ raw[said]
+    moved = rows.copy()
+    found = [at for at, meaning in about.items() if meaning.any()]
+    for at in found:
         trust = np.float32(_AT_NONE + survey.said[survey.new[at]] / _PLACES)
-        both = unit(about[None]) + trust * unit(rows[at : at + 1])
+        both = unit(about[at][None]) + trust * unit(rows[at : at + 1])
         moved[at] = unit(both)[0] * np.linalg.norm(rows[at])
-        found.append(at)
     return moved, np.array(found, np.int64)

@@ -53,14 +53,15 @@ def extend(
     seed : int
         The same seed, table and corpus give the same bits.
     window : int
-        Tokens looked at on either side of a word.
+        Tokens whose rows are averaged on either side of a word; the text's own space and skip-gram
+        look at 5.
     enough : callable, optional
         Asked now and then; once it says yes, reading ends, what is optional is left out, and the
         result is made of what was read.
     resume : path, optional
         A folder for finished stages. Those that an earlier call with the same table, corpus and
-        settings left there are read instead of computed; the result has the same bits. The folder
-        is deleted at the end.
+        settings left there are read instead of computed; the result has the same bits. They stay
+        until the caller, with the result safe, deletes them: `rowtune.learn.stages.forget`.
     progress : callable, optional
         Called with (stage, done, total); total is 0 where unknown.
 
@@ -84,6 +85,4 @@ def extend(
                 "phrases": phrases, "glossary": glossary}  # fmt: skip
     stages = stages_of(resume, vectors, sources, settings, enough)
     run = Run(vectors, min_count, seed, window, stages, enough, progress)
-    result = run(sources, words, phrases, glossary)
-    stages.remove()
-    return result
+    return run(sources, words, phrases, glossary)

@@ -35,7 +35,7 @@ def look_around(survey: Survey, rows: Floats, targets: Ids, hidden: Ids, window:
     slots = np.full(len(survey.types), -1, np.int32)
     slots[targets] = np.arange(len(targets), dtype=np.int32)
     share = survey.counts / survey.counts.sum()
-    weights = np.where(survey.row >= 0, COMMON / (COMMON + share), 0).astype(np.float32)
+    weights = np.where(rows.any(axis=1), COMMON / (COMMON + share), 0).astype(np.float32)
     weights[hidden] = 0
     return gather(survey.stream, slots, len(targets), rows, weights, buckets(window))
 
@@ -72,19 +72,33 @@ class Speller:
     ids: Ids  # rows of the table the regression learns from
     weights: Floats
     steps: int
+    same_row: Ids  # words with one number have the same bits, as in tables that were pruned
+    same_word: Ids  # and a table may have a word twice
 
     @classmethod
     def over(cls, words: list[str], ids: Ids, unit: Floats, survey: Survey, steps: int) -> Speller:
         in_corpus = np.isin(ids, survey.row)
         weights = (1 + ids / 1000.0) ** -_RANK_POWER * (1 + _IN_CORPUS * in_corpus)
-        return cls(Spelling(words, unit[ids]), words, ids, weights.astype(np.float32), steps)
+        return cls(
+            Spelling(words, unit[ids]), words, ids, weights.astype(np.float32), steps,
+            alike(unit[ids]), np.unique(np.array(words, object), return_inverse=True)[1],
+        )  # fmt: skip
 
     def predict(self, targets: list[str], hidden_rows: Ids, penalty: float) -> Floats:
         """Rows for ``targets`` from a regression that has never seen the rows ``hidden_rows``."""
-        weights = np.where(np.isin(self.ids, hidden_rows), 0, self.weights).astype(np.float32)
+        own = np.isin(self.ids, hidden_rows)
+        for same in (self.same_row, self.same_word):
+            own |= np.isin(same, same[own])
+        weights = np.where(own, 0, self.weights).astype(np.float32)
         if not weights.any():
             return np.zeros((len(targets), self.spelling.rows.shape[1]), np.float32)
         return self.spelling.fit(weights, penalty, self.steps).predict(targets)
+
+
+def alike(rows: Floats) -> Ids:
+    """(rows,): one number for rows of the same bits."""
+    whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))
+    return np.unique(whole[:, 0], return_inverse=True)[1].astype(np.int64)
 
 
 def vocabulary(survey: Survey, table_rows: int) -> Ids:

@@ -6,7 +6,7 @@ the hidden words resemble those: so they are drawn by how often the corpus has t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,23 @@ class Split:
     validation: Ids
     test: Ids
     band: tuple[int, int]
+    twins: Ids = field(default_factory=lambda: np.empty(0, np.int64))  # rows of hidden types too
 
     @property
     def hidden(self) -> Ids:
-        return np.concatenate([self.validation, self.test])
+        return np.concatenate([self.validation, self.test, self.twins])
+
+    def without_twins(self, same: Ids, known: Ids) -> Split:
+        """The same parts, with types that share a row with a hidden one hidden as well.
+
+        Parameters
+        ----------
+        same : (known,) int64, one number for rows of the same bits
+        known : (known,) int64, types with rows
+        """
+        shared = np.isin(same, same[np.isin(known, self.hidden)])
+        twins = np.setdiff1d(known[shared], self.hidden)
+        return replace(self, train=np.setdiff1d(self.train, twins), twins=twins)
 
 
 def split(survey: Survey, rng: np.random.Generator) -> Split | None:

@@ -59,7 +59,7 @@ def _named(path: Path) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return repr(sorted(value.items()))
+        return repr(list(value.items()))  # definitions are read in their order
     if isinstance(value, Collection) and not isinstance(value, str):
         return repr(sorted(value))
     return repr(value)

@@ -12,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.learn import blend, pretend
-from rowtune.learn.candidates import SKIP_GRAM, gather_candidates
+from rowtune.learn.candidates import (
+    OWN_SPACE,
+    SKIP_GRAM,
+    learn_by_skip_gram,
+    place_in_own_space,
+)
 from rowtune.learn.corpus import Corpus, Progress
 from rowtune.learn.defined import with_definitions
 from rowtune.learn.described import describe
-from rowtune.learn.features import Speller, look_around, mean_context, vocabulary
+from rowtune.learn.features import Speller, alike, look_around, mean_context, vocabulary
 from rowtune.learn.fitting import Fitted
 from rowtune.learn.intervals import part_scores
 from rowtune.learn.nearest import unit, usable
@@ -172,17 +177,22 @@ class Run:
     ) -> tuple[Floats, Ids, Floats | None]:
         """Rows of the new words; in how many places each had a known word around it; confidence."""
         part = pretend.split(found, np.random.default_rng(self.seed))
-        if part is None:
+        if part is not None:
+            has = np.flatnonzero(found.row >= 0)
+            part = part.without_twins(alike(raw[has]), has)
+        if part is None or not len(part.train):
             return self._without_evidence(found, raw, unit_rows)
         words = blend.Words(found, part, raw, unit_rows, speller, self.window)
         with self.stage("learning from spelling") as rng:
             evidence, penalty = blend.gather_evidence(words, self.stages, rng, self.progress)
         every = np.concatenate([evidence.types, found.new])
-        with self.stage("skip-gram") as rng:
-            candidates = gather_candidates(
-                found, evidence, every, self.min_count, self.stages, self.enough, rng,
-                self.progress,
-            )  # fmt: skip
+        with self.stage(OWN_SPACE) as rng:
+            candidates = place_in_own_space(found, every, self.min_count, self.stages, rng)
+        with self.stage(SKIP_GRAM) as rng:
+            if not self.enough():  # it takes longest, and seldom joins
+                candidates |= learn_by_skip_gram(
+                    found, evidence, every, self.min_count, self.stages, rng, self.progress
+                )
         fitted = Fitted(words, evidence, penalty, candidates)
         with self.stage("blending") as rng:
             fitted.choose(rng, lambda done, total: self.progress("blending", done, total))

@@ -21,6 +21,14 @@ _ENDING = ".stage"
 _DIGEST = 32  # bytes of SHA-256 before the arrays: what a stage holds is checked, not trusted
 
 
+def forget(folder: Path) -> None:
+    """Delete the stages in ``folder``, and the folder if nothing else is in it."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"*{_ENDING}"):
+            path.unlink()
+        folder.rmdir()
+
+
 class Stages:
     """A folder with one file for each finished stage of one and the same run.
 
@@ -64,15 +72,6 @@ class Stages:
             file.write(self._digest(content))
             file.write(content)
         return made
-
-    def remove(self) -> None:
-        """Delete the stages, and the folder if nothing else is in it: the run is over."""
-        if self.folder is None:
-            return
-        with contextlib.suppress(OSError):
-            for path in self.folder.glob(f"*{_ENDING}"):
-                path.unlink()
-            self.folder.rmdir()
 
     def _read(self, path: Path) -> Arrays | None:
         try:

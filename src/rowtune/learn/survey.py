@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rowtune.errors import CorpusError
 from rowtune.learn import tokens
 from rowtune.learn.glossary import definitions, outside
+from rowtune.learn.nearest import usable
 from rowtune.learn.phrases import join_phrases
 from rowtune.learn.result import Coverage
 from rowtune.learn.stream import Stream, read, settle
@@ -46,8 +47,8 @@ class Survey:
         types, known_types, occurrences, known_occurrences = self.plain.tolist()
         lacking = np.array([tokens.has_letter(token) for token in self.types]) & (self.row < 0)
         lacking[self.new] = False
-        left = int((self.counts * self.width)[lacking].sum())
-        words = int((self.width[self.new] == 1).sum())
+        left = int((self.said * self.width)[lacking].sum())
+        words = int(((self.width[self.new] == 1) & (self.said[self.new] > 0)).sum())
         return Coverage(
             types, known_types, known_types + words, occurrences, known_occurrences,
             occurrences - left,
@@ -80,7 +81,8 @@ def survey(
     defined = [(text,) for text in definitions(glossary or {}, window)]
     raw, notes = _read(documents, defined, lower, enough)
     settled = _settle(vectors, join_wishes(raw, wished, vectors), min_count, wished)
-    plain = _plain(settled, _rows(vectors, settled.types))
+    said = outside(settled, len(defined))
+    plain = _plain(settled.types, said, _rows(vectors, settled.types))
     joined: dict[str, tuple[str, ...]] = {}
     if phrases:
         settled, joined = _with_phrases(vectors, settled, min_count, wished)
@@ -103,12 +105,19 @@ def survey(
         counts=settled.counts,
         said=outside(settled, len(defined)),
         row=row,
-        known=np.flatnonzero((row >= 0) & letters & frequent),
+        known=np.flatnonzero(_has_direction(vectors, row) & letters & frequent),
         new=np.array(new, np.int64),
         notes=notes,
         width=np.array([len(joined.get(token, (token,))) for token in settled.types], np.int64),
         plain=plain,
     )
+
+
+def _has_direction(vectors: Vectors, row: Ids) -> NDArray[np.bool_]:
+    """Whether a type's row can be learned from: not zero, not NaN, not infinite."""
+    sound = row >= 0
+    sound[sound] = usable(vectors.matrix[row[sound]]).any(axis=1)
+    return sound
 
 
 def _those(types: Sequence[str], names: Collection[str]) -> NDArray[np.bool_]:
@@ -197,11 +206,10 @@ def _about(phrases: Collection[str], vectors: Vectors) -> str:
     )
 
 
-def _plain(stream: Stream, row: Ids) -> Ids:
+def _plain(types: Sequence[str], counts: Ids, row: Ids) -> Ids:
     """Types that are words, those of them with a row, and the occurrences of either."""
-    words = np.array([tokens.has_letter(token) for token in stream.types])
+    words = np.array([tokens.has_letter(token) for token in types]) & (counts > 0)
     known = words & (row >= 0)
-    counts = stream.counts
     return np.array([words.sum(), known.sum(), counts[words].sum(), counts[known].sum()], np.int64)
 
 

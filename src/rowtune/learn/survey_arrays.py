@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -13,17 +14,16 @@ from numpy.typing import NDArray
 from rowtune.learn.survey import Survey
 
 _TEXTS = ("types", "notes")
-_UTF8 = ("utf-8", "surrogatepass")  # a note may name a file whose name is no UTF-8
 _BLOCK = 1 << 22  # tokens hashed at a time
 
 
 def packed(survey: Survey) -> dict[str, NDArray[Any]]:
-    """Every field as an array; texts as UTF-8, one a line."""
+    """Every field as an array; texts as JSON in ASCII, since a note may name a file of any name."""
     arrays = {}
     for field in fields(survey):
         value = getattr(survey, field.name)
         if field.name in _TEXTS:
-            value = np.frombuffer("".join(f"{text}\n" for text in value).encode(*_UTF8), np.uint8)
+            value = np.frombuffer(json.dumps(value).encode("ascii"), np.uint8)
         arrays[field.name] = value
     return arrays
 
@@ -32,7 +32,7 @@ def unpacked(arrays: Mapping[str, NDArray[Any]]) -> Survey:
     """The survey that `packed` took apart."""
     whole: dict[str, Any] = dict(arrays)
     for name in _TEXTS:
-        whole[name] = arrays[name].tobytes().decode(*_UTF8).split("\n")[:-1]
+        whole[name] = json.loads(arrays[name].tobytes())
     return Survey(**whole)
 
 

@@ -60,14 +60,15 @@ def put_in_place(new: Path, target: Path) -> None:
     new : Path
         A complete file in a folder of its own, on the disk of ``target``.
     target : Path
-        Its name; no link.
+        Its name. Of a link, the file that it leads to changes.
     """
+    rows = Path(os.path.realpath(target))
     words = [file for file in new.parent.iterdir() if file != new]
     if words:
-        put_pair(words[0], Path(os.path.realpath(target.with_name(words[0].name))), new, target)
+        put_pair(words[0], Path(os.path.realpath(target.with_name(words[0].name))), new, rows)
         return
-    _take_permissions(new, target)
-    new.replace(target)
+    _take_permissions(new, rows)
+    new.replace(rows)
 
 
 def put_pair(new_words: Path, words: Path, new_rows: Path, rows: Path) -> None:
