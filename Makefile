@@ -19,14 +19,18 @@ demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's doc
 APART := jax pytensor tensorflow
 # Keras has one backend in a process.
 KERAS := tensorflow jax torch
+# What goes with them so that both sides take about as long.
+BESIDE := cli report adapt evaluate
 
 test: .venv/.dev lint  ## everything that must pass
 	@said=$$(mktemp); \
 	(for engine in $(APART); do $(BIN)/python -m pytest tests/$$engine || exit 1; done; \
 	for backend in $(KERAS); do \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/keras || exit 1; done) >$$said 2>&1 & \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/keras || exit 1; done; \
+	$(BIN)/python -m pytest $(BESIDE:%=tests/%)) >$$said 2>&1 & \
 	apart=$$!; \
-	$(BIN)/python -m pytest $(APART:%=--ignore=tests/%) --ignore=tests/keras; failed=$$?; \
+	$(BIN)/python -m pytest $(APART:%=--ignore=tests/%) $(BESIDE:%=--ignore=tests/%) \
+		--ignore=tests/keras; failed=$$?; \
 	wait $$apart || failed=1; \
 	cat $$said; rm -f $$said; exit $$failed
 
