@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from typing import NamedTuple
 
@@ -22,6 +23,14 @@ class Done(NamedTuple):
     def text(self):
         """What was said on either side, each run of blanks as one."""
         return " ".join((self.out + self.err).split())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c():
+    """Ctrl-C arrives, here and in children, although a shell ignores it for what it runs behind."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
