@@ -9,7 +9,8 @@ import pytest
 
 from rowtune.kernels import threads
 from rowtune.learn import cooccurrence
-from rowtune.learn.cooccurrence import Sparse, associations
+from rowtune.learn.cooccurrence import associations
+from rowtune.learn.sparse import Sparse
 
 TYPES = 30
 
@@ -113,7 +114,7 @@ def test_nothing_to_find():
     ):
         assert len(matrix.values) == len(matrix.columns) == 0
         assert not (matrix @ np.ones((matrix.width, 2), np.float32)).any()
-        assert len(matrix.transposed().starts) == matrix.width + 1
+        assert len(matrix.transpose().starts) == matrix.width + 1
     assert len(matrix.starts) == len(targets) + 1
 
 
@@ -132,11 +133,11 @@ def test_products_and_the_transposed_matrix_equal_dense_ones():
     right = rng.standard_normal((3, 40)).astype(np.float32).T  # not contiguous
     left = rng.standard_normal((70, 2)).astype(np.float32)
     np.testing.assert_allclose(sparse @ right, full @ right, atol=1e-5)
-    turned = sparse.transposed()
+    turned = sparse.transpose()
     assert (turned.width, len(turned.starts)) == (70, 41)
     np.testing.assert_array_equal(dense(turned), full.T)
     np.testing.assert_allclose(turned @ left, full.T @ left, atol=1e-5)
-    np.testing.assert_array_equal(dense(turned.transposed()), full)
+    np.testing.assert_array_equal(dense(turned.transpose()), full)
 
 
 def test_the_same_bits_on_one_thread_two_and_five():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rowtune.learn.cooccurrence import Sparse
 from rowtune.learn.nearest import unit
 from rowtune.learn.space import rotated, strongest_directions
+from rowtune.learn.sparse import Sparse
 
 
 def sparse(full):

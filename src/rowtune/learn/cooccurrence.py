@@ -6,7 +6,6 @@ count in, so memory follows the entries that stay and not the pairs that were se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rowtune.kernels.threads import for_each_chunk
+from rowtune.learn.sparse import Sparse
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -23,34 +23,6 @@ _CHUNKS = 64  # of the rows; fixed, so that results do not depend on the number 
 _CONTEXTS = 50_000  # most frequent types that are contexts
 _PLACES = 5_000  # of one word that are looked at, evenly spread: more say little that is new
 _POWER = 0.75  # flattens the counts of contexts (Levy, Goldberg and Dagan, TACL 2015, section 3.2)
-
-
-@dataclass(frozen=True)
-class Sparse:
-    """Rows of columns and values: row i is ``columns[starts[i]:starts[i + 1]]``."""
-
-    starts: Ids
-    columns: NDArray[np.int32]
-    values: Floats
-    width: int
-
-    def __matmul__(self, dense: Floats) -> Floats:
-        """(rows, d) from (width, d)."""
-        rows = len(self.starts) - 1
-        out = np.zeros((rows, dense.shape[1]), np.float32)
-        dense = np.ascontiguousarray(dense, np.float32)
-        edges = np.linspace(0, rows, _CHUNKS + 1).astype(np.int64)
-
-        def work(chunk: int) -> None:
-            begin, end = int(edges[chunk]), int(edges[chunk + 1])
-            _multiply(self.starts, self.columns, self.values, dense, out, begin, end)
-
-        for_each_chunk(work, _CHUNKS)
-        return out
-
-    def transposed(self) -> Sparse:
-        turned = _transposed(self.starts, self.columns, self.values, self.width)
-        return Sparse(turned[0], turned[1], turned[2], len(self.starts) - 1)
 
 
 def associations(
@@ -159,31 +131,3 @@ def _associate(
                 used += 1
                 lengths[row] += 1
     return lengths, columns[:used].copy(), values[:used].copy()
-
-
-@njit(cache=True, nogil=True)
-def _multiply(
-    starts: Any, columns: Any, values: Any, dense: Any, out: Any, begin: int, end: int
-) -> None:
-    for row in range(begin, end):
-        for at in range(starts[row], starts[row + 1]):
-            value, c = values[at], columns[at]
-            for d in range(dense.shape[1]):
-                out[row, d] += value * dense[c, d]
-
-
-@njit(cache=True, nogil=True)
-def _transposed(starts: Any, columns: Any, values: Any, width: int) -> tuple[Any, Any, Any]:
-    begins = np.zeros(width + 1, np.int64)
-    for at in range(len(columns)):
-        begins[columns[at] + 1] += 1
-    for c in range(width):
-        begins[c + 1] += begins[c]
-    place = begins[:-1].copy()
-    rows, turned = np.empty(len(columns), np.int32), np.empty(len(columns), np.float32)
-    for row in range(len(starts) - 1):
-        for at in range(starts[row], starts[row + 1]):
-            c = columns[at]
-            rows[place[c]], turned[place[c]] = row, values[at]
-            place[c] += 1
-    return begins, rows, turned

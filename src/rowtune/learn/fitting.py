@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,10 +66,11 @@ class Fitted:
             learned[CONTEXTS_ONLY],
             asked.material.spelled,
             asked.counts,
-            self.relatives_of_test(),
+            self.relatives_of_test,
         )
         return learned
 
+    @cached_property
     def relatives_of_test(self) -> list[str | None]:
         """For each test word one with its stem that was not hidden, or None."""
         survey, part = self.words.survey, self.words.part

@@ -213,7 +213,7 @@ class Run:
             learned,
             [found.types[i] for i in part.test],
             found.counts[part.test],
-            fitted.relatives_of_test(),
+            fitted.relatives_of_test,
         )
         fitted.learn_confidence(self.held_out, rng)
         self.parts = part_scores(self.held_out, self.seed)

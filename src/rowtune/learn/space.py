@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rowtune.learn.cooccurrence import Sparse
 from rowtune.learn.nearest import unit
+from rowtune.learn.sparse import Sparse
 
 Floats = NDArray[np.float32]
 
@@ -26,12 +26,12 @@ def strongest_directions(matrix: Sparse, dim: int, rng: np.random.Generator) -> 
     By subspace iteration from a random start (Halko, Martinsson and Tropp, SIAM Review 2011,
     algorithms 4.4 and 5.1). A matrix with fewer directions leaves the last columns 0.
     """
-    rows = len(matrix.starts) - 1
+    rows = matrix.height
     drawn = min(dim + _SPARE, rows, matrix.width)
     space = np.zeros((rows, dim), np.float32)
     if not drawn or not len(matrix.values):
         return space
-    turned = matrix.transposed()
+    turned = matrix.transpose()
     near = matrix @ rng.standard_normal((matrix.width, drawn), np.float32)
     for _ in range(_TURNS):
         near = matrix @ np.linalg.qr(turned @ np.linalg.qr(near)[0])[0]

@@ -19,8 +19,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rowtune.learn.ngrams import NGrams, Sparse
+from rowtune.learn.ngrams import NGrams
 from rowtune.learn.row_blocks import over_blocks
+from rowtune.learn.sparse import Sparse
 
 Floats = NDArray[np.float32]
 
