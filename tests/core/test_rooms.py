@@ -17,7 +17,7 @@ ROOT = Path(rowtune.__file__).parent
 ROOMS = [
     ["errors"],
     ["atomic", "rows", "rules", "finite", "bounds"],
-    ["step", "base", "ledger"],
+    ["step", "base", "ledger", "quantized"],
     ["kernels", "patch"],
     ["patch_file"],
     ["apply", "numpy_verbs", "checks", "assemble", "subset"],
