@@ -16,6 +16,7 @@ ROOT = Path(rowtune.__file__).parent
 # From the bottom up. A room may import itself and the rooms above it in this list, never below.
 ROOMS = [
     ["errors"],
+    ["places"],
     ["atomic", "rows", "rules", "finite", "bounds"],
     ["step", "base", "ledger"],
     ["kernels", "patch"],
