@@ -13,6 +13,7 @@ from rowtune.base import as_base
 from rowtune.block import Block
 from rowtune.bounds import Bounds
 from rowtune.errors import IdError
+from rowtune.row_memory import RowMemory
 from rowtune.rows import Choice, Rows, as_ids
 from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
@@ -89,7 +90,8 @@ class Table(TableFiles, TableHyper):
         values = np.array(self._columns_of(chosen), dtype=native, order="C")
         self._block = Block(values, self._tuned, catch_up, bounds)
         self.lr_scale = lr_scale
-        self._added = np.empty((0, self.base.shape[1]), native)  # rows as they were when added
+        self._memory = RowMemory()
+        self._added = self._no_rows(0)
         self._fingerprint: str | None = None
 
     # --- reading -----------------------------------------------------------------------------
@@ -246,14 +248,32 @@ class Table(TableFiles, TableHyper):
         given = np.asarray(new_rows)
         count = len(given) if given.ndim == 2 else 1  # one row is [row], not row
         new = checks.values(given, (count,), self.shape[1], self.dtype, check_finite=True)
-        first = self.rows.num_rows
-        rows, added = self.rows.grown(count), np.concatenate([self._added, new])
-        self._block.grow(self._columns_of(new))
-        # The last to change is what lets an id in.
-        self._added, self.rows = added, rows
-        return np.arange(first, self.rows.num_rows, dtype=np.int64)
+        first, known = self.rows.num_rows, len(self.rows)
+        rows, added = self.rows.grown(count), self._with_added(new)
+        try:
+            self._block.grow(self._columns_of(new), known)
+            # The last to change is what lets an id in.
+            self._added, self.rows = added, rows
+        except BaseException:
+            self._block.keep_first(len(self.rows))
+            raise
+        return np.arange(first, rows.num_rows, dtype=np.int64)
 
     # --- inside ------------------------------------------------------------------------------
+
+    def _with_added(self, new: NDArray[Any]) -> NDArray[Any]:
+        """Rows as they were when they were added, ``new`` ones too: for their frozen columns."""
+        count = self.rows.num_rows - len(self.base)
+        if self._columns is None:
+            return self._no_rows(count + len(new))
+        added = self._memory.grown("added", self._added[:count], len(new))
+        added[count:] = new
+        return added
+
+    def _no_rows(self, count: int) -> NDArray[Any]:
+        """Rows that nobody reads, since all of their columns train: they take no memory."""
+        nothing = np.zeros((1, self.base.shape[1]), self.dtype.newbyteorder("="))
+        return np.broadcast_to(nothing, (count, self.base.shape[1]))
 
     def _columns_of(self, whole: NDArray[Any]) -> NDArray[Any]:
         return whole if self._columns is None else whole[:, self._columns]

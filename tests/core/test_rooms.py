@@ -17,7 +17,7 @@ ROOT = Path(rowtune.__file__).parent
 ROOMS = [
     ["errors"],
     ["places"],
-    ["atomic", "rows", "rules", "finite", "bounds"],
+    ["atomic", "row_memory", "rows", "rules", "finite", "bounds"],
     ["step", "base", "ledger"],
     ["kernels", "patch"],
     ["patch_file"],
