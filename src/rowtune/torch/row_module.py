@@ -201,7 +201,6 @@ class RowModule(nn.Module):
             Somebody holds on to the block as it was: DDP around the module, or a graph that waits
             for its backward pass.
         """
-        self._settle()
         return growth.grow(self, rows_or_count, init)
 
     def reset_parameters(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rowtune.bounds import Bounds
+from rowtune.row_memory import RowMemory
 from rowtune.rules import Rule, get
 from rowtune.rules.lr_scale import check_takes_lr
 from rowtune.rules.tuned import Tuned
@@ -30,6 +31,7 @@ class BlockRules(BlockStates):
         self._most_steps: dict[Tensor, int] = {}
         self._debts: dict[Tensor, BlockDebts] = {}
         self._rates = RowRates()
+        self._memories: dict[Tensor, RowMemory] = {}
 
     def _scale_of(self, block: Tensor, tuned: Tuned, group: dict[str, Any]) -> Tensor | None:
         """Scales of the learning rates of a block's rows; what is owed so far goes by the old."""
@@ -50,10 +52,16 @@ class BlockRules(BlockStates):
         """Make the state of a block fit it; under catch-up, rows that were added begin now."""
         state = self.state[parameter]
         known = len(state.get(row_state.STEP, ()))
-        row_state.follow(state, parameter, tuned)
+        row_state.follow(state, parameter, tuned, self._memory_of(parameter))
         debts = self._debts.get(parameter)
         if debts is not None and known < len(parameter):
             state[row_state.STEP][known:] = debts.now
+
+    def _memory_of(self, parameter: Tensor) -> RowMemory:
+        """Where the state of a block is."""
+        if parameter not in self._memories:
+            self._memories[parameter] = RowMemory()
+        return self._memories[parameter]
 
     # --- catch-up ------------------------------------------------------------------------------
 
