@@ -14,6 +14,7 @@ _HOME = {
     "Rows": "rowtune.rows",
     "Table": "rowtune.table",
     "Bounds": "rowtune.bounds",
+    "Vocabulary": "rowtune.vocabulary",
     "apply_patch": "rowtune.apply",
     "Vectors": "rowtune.vectors",
     "load": "rowtune.vectors",
@@ -28,6 +29,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Rows",
     "Table",
     "Bounds",
+    "Vocabulary",
     "apply_patch",
     "Vectors",
     "load",
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from rowtune.vectors import load as load
     from rowtune.vectors import save as save
     from rowtune.vectors import verify as verify
+    from rowtune.vocabulary import Vocabulary as Vocabulary
 
 
 def __getattr__(name: str) -> Any:

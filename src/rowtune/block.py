@@ -34,6 +34,9 @@ class Block:
     bounds : Bounds
     """
 
+    state: dict[str, NDArray[Any]]
+    steps: NDArray[np.int32]
+
     def __init__(
         self,
         values: NDArray[Any],

@@ -17,10 +17,11 @@ ROOT = Path(rowtune.__file__).parent
 ROOMS = [
     ["errors"],
     ["places"],
-    ["atomic", "row_memory", "rows", "rules", "finite", "bounds"],
+    ["atomic", "keys", "row_memory", "rows", "rules", "finite", "bounds"],
     ["step", "base", "ledger"],
     ["kernels", "patch"],
-    ["patch_file"],
+    ["key_maps", "patch_file", "vocabulary_file"],
+    ["vocabulary"],
     ["apply", "numpy_verbs", "checks", "assemble", "subset"],
     ["numpy_engine"],
     ["catch_up"],
@@ -65,7 +66,7 @@ HEAVY = {
     "rich": {"cli", "report"},
     "platformdirs": {"vectors"},
     "plotly": {"report"},
-    "safetensors": {"patch_file", "vectors", "learn", "torch"},
+    "safetensors": {"patch_file", "vectors", "learn", "torch", "vocabulary_file"},
 }
 
 

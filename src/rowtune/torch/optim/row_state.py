@@ -19,9 +19,7 @@ from rowtune.torch import rooms
 STEP = "step"
 
 
-def follow(
-    state: dict[str, Tensor], parameter: Tensor, tuned: Tuned, memory: RowMemory
-) -> None:
+def follow(state: dict[str, Tensor], parameter: Tensor, tuned: Tuned, memory: RowMemory) -> None:
     """Make ``state`` fit the block as it is now: begin it, or go on for rows that were added.
 
     An array that the rule did not need so far, as SGD whose momentum was 0, begins afresh too. All
@@ -47,8 +45,7 @@ def follow(
     for name in (STEP, *first):
         if name not in state:
             shape = (count,) if name == STEP else (count, widths[name])
-            kind = np.dtype(np.int32) if name == STEP else tuned.dtype
-            begun = rooms.zeros(memory, name, shape, kind)
+            begun = rooms.zeros(memory, name, shape, np.int32 if name == STEP else tuned.dtype)
             if first.get(name):
                 begun.fill_(first[name])
             state[name] = begun.to(parameter.device)
