@@ -58,6 +58,10 @@ class RowMemory:
             and address(room) == address(array)
         )
 
+    def keeps(self, name: str, array: NDArray[Any]) -> bool:  # noqa: ARG002
+        """Whether ``array`` may stay where it is: in memory it may be anywhere."""
+        return True
+
     def _zeros(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:  # noqa: ARG002
         # numpy.zeros takes no memory until a row is touched.
         return np.zeros(shape, dtype)

@@ -18,7 +18,7 @@ ROOMS = [
     ["errors"],
     ["places"],
     ["atomic", "keys", "row_memory", "rows", "rules", "finite", "bounds"],
-    ["step", "base", "ledger"],
+    ["step", "base", "ledger", "state_folder"],
     ["kernels", "patch"],
     ["key_maps", "patch_file", "vocabulary_file"],
     ["vocabulary"],

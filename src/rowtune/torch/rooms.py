@@ -45,6 +45,17 @@ def grown(
     return larger
 
 
-def holds(memory: RowMemory, name: str, tensor: Tensor) -> bool:
-    """Whether ``tensor`` is the one called ``name`` in ``memory``."""
-    return tensor.device.type == "cpu" and memory.holds(name, as_array(tensor))
+def keeps_all(memory: RowMemory, tensors: dict[str, Tensor]) -> bool:
+    """Whether all of ``tensors`` may stay where they are."""
+    return all(
+        tensor.device.type != "cpu" or memory.keeps(name, as_array(tensor))
+        for name, tensor in tensors.items()
+    )
+
+
+def kept(memory: RowMemory, name: str, tensor: Tensor) -> Tensor:
+    """``tensor`` itself, or where ``memory`` wants it in a place of its own, a copy there."""
+    if keeps_all(memory, {name: tensor}):
+        return tensor
+    array = as_array(tensor)
+    return zeros(memory, name, array.shape, array.dtype).copy_(tensor)

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from rowtune.bounds import Bounds
+from rowtune.errors import RuleError
 from rowtune.row_memory import RowMemory
 from rowtune.rules import Rule, get
 from rowtune.rules.lr_scale import check_takes_lr
 from rowtune.rules.tuned import Tuned
+from rowtune.state_folder import StateFolder, memory_in
 from rowtune.torch.optim import row_rates, row_state
 from rowtune.torch.optim.block_debts import BlockDebts
 from rowtune.torch.optim.block_states import BlockStates
@@ -32,6 +34,7 @@ class BlockRules(BlockStates):
         self._debts: dict[Tensor, BlockDebts] = {}
         self._rates = RowRates()
         self._memories: dict[Tensor, RowMemory] = {}
+        self._state_folder: StateFolder | None = None
 
     def _scale_of(self, block: Tensor, tuned: Tuned, group: dict[str, Any]) -> Tensor | None:
         """Scales of the learning rates of a block's rows; what is owed so far goes by the old."""
@@ -59,8 +62,12 @@ class BlockRules(BlockStates):
 
     def _memory_of(self, parameter: Tensor) -> RowMemory:
         """Where the state of a block is."""
+        if self._state_folder is not None and parameter.device.type != "cpu":
+            raise RuleError(
+                f"state_folder is for blocks on the CPU, and this one is on {parameter.device}"
+            )
         if parameter not in self._memories:
-            self._memories[parameter] = RowMemory()
+            self._memories[parameter] = memory_in(self._state_folder)
         return self._memories[parameter]
 
     # --- catch-up ------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ def follow(state: dict[str, Tensor], parameter: Tensor, tuned: Tuned, memory: Ro
         and len(state[STEP]) == count
         and all(state[name].dtype == dtype for name in tuned.rule.state)
         and state[STEP].device == parameter.device
+        and rooms.keeps_all(memory, state)
     ):
         return
     for name, array in state.items():
@@ -53,6 +54,7 @@ def follow(state: dict[str, Tensor], parameter: Tensor, tuned: Tuned, memory: Ro
         if len(array) < count:
             # 0 also for what belongs to a rule that is not in use now.
             state[name] = rooms.grown(memory, name, array, count, first.get(name, 0.0))
+        state[name] = rooms.kept(memory, name, state[name])
 
 
 def check(state: dict[str, Any], parameter: Tensor, rules: Sequence[Rule]) -> None:
