@@ -14,6 +14,8 @@ _HOME = {
     "Rows": "rowtune.rows",
     "Table": "rowtune.table",
     "Bounds": "rowtune.bounds",
+    "StateFolder": "rowtune.state_folder",
+    "Vocabulary": "rowtune.vocabulary",
     "apply_patch": "rowtune.apply",
     "Vectors": "rowtune.vectors",
     "load": "rowtune.vectors",
@@ -28,6 +30,8 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Rows",
     "Table",
     "Bounds",
+    "StateFolder",
+    "Vocabulary",
     "apply_patch",
     "Vectors",
     "load",
@@ -49,11 +53,13 @@ if TYPE_CHECKING:
     from rowtune.kernels.threads import set_num_threads as set_num_threads
     from rowtune.learn.extend import extend as extend
     from rowtune.rows import Rows as Rows
+    from rowtune.state_folder import StateFolder as StateFolder
     from rowtune.table import Table as Table
     from rowtune.vectors import Vectors as Vectors
     from rowtune.vectors import load as load
     from rowtune.vectors import save as save
     from rowtune.vectors import verify as verify
+    from rowtune.vocabulary import Vocabulary as Vocabulary
 
 
 def __getattr__(name: str) -> Any:

@@ -14,9 +14,12 @@ from rowtune.catch_up import Debts
 from rowtune.errors import NonFiniteError, PatchError
 from rowtune.kernels.grouping import group
 from rowtune.patch import Patch
+from rowtune.row_memory import RowMemory
 from rowtune.rules.lr_scale import check_takes_lr
 from rowtune.rules.tuned import Tuned
 from rowtune.step import Trained
+
+_STATE = "state."  # before the name that a rule has given, in the names of arrays
 
 
 class Block:
@@ -31,16 +34,25 @@ class Block:
     bounds : Bounds
     """
 
+    state: dict[str, NDArray[Any]]
+    steps: NDArray[np.int32]
+
     def __init__(
-        self, values: NDArray[Any], tuned: Tuned, catch_up: bool = False, bounds: Bounds = NO_BOUNDS
+        self,
+        values: NDArray[Any],
+        tuned: Tuned,
+        catch_up: bool = False,
+        bounds: Bounds = NO_BOUNDS,
+        state_memory: RowMemory | None = None,
     ) -> None:
+        self._memory = RowMemory()
+        self._state_memory = state_memory or RowMemory()
         self.lr_scale: NDArray[Any] | None = None
         self.bounds = bounds
         self.debts = Debts(tuned) if catch_up else None
         self.values = values
         self._tuned = tuned
-        self.state = self._fresh_state(len(values))
-        self.steps = np.zeros(len(values), dtype=np.int32)
+        self._begin_state()
         self._most_steps = 0  # no row has taken more; known without looking at every row
 
     def update(self, slots: NDArray[np.int32], grads: NDArray[Any], check_finite: bool) -> None:
@@ -96,18 +108,35 @@ class Block:
         self.flush()
         self.lr_scale = scale
 
-    def grow(self, new: NDArray[Any]) -> None:
-        """Add rows at the end, with fresh state; the others keep theirs."""
-        fresh = self._fresh_state(len(new))
-        values = np.ascontiguousarray(np.concatenate([self.values, new]))
-        state = {name: np.concatenate([old, fresh[name]]) for name, old in self.state.items()}
-        born = 0 if self.debts is None else self.debts.now
-        steps = np.concatenate([self.steps, np.full(len(new), born, np.int32)])
+    def grow(self, new: NDArray[Any], known: int) -> None:
+        """Add rows after the first ``known``, with fresh state; the others keep theirs.
+
+        Raises
+        ------
+        MemoryError, OSError
+            There is no room; the first ``known`` rows are as they were.
+        """
+        values = self._memory.grown("values", self.values[:known], len(new))
+        values[known:] = new
+        state, first = {}, self._tuned.rule.first_values(self._tuned.hyper)
+        for name, old in self.state.items():
+            state[name] = self._state_memory.grown(_STATE + name, old[:known], len(new))
+            state[name][known:] = first[name]
+        steps = self._state_memory.grown("steps", self.steps[:known], len(new))
+        steps[known:] = 0 if self.debts is None else self.debts.now
         scale = self.lr_scale
         if scale is not None:
-            scale = np.concatenate([scale, np.ones(len(new), scale.dtype)])
+            scale = self._memory.grown("lr_scale", scale[:known], len(new))
+            scale[known:] = 1
         # All or none: memory may have run out above.
         self.values, self.state, self.steps, self.lr_scale = values, state, steps, scale
+
+    def keep_first(self, known: int) -> None:
+        """Forget all rows but the first ``known``: growing has failed after some arrays grew."""
+        self.values, self.steps = self.values[:known], self.steps[:known]
+        self.state = {name: array[:known] for name, array in self.state.items()}
+        if self.lr_scale is not None:
+            self.lr_scale = self.lr_scale[:known]
 
     def load(self, patch: Patch, path: str | os.PathLike[str]) -> None:
         """Take the rows of a patch that fits; state and step counts from it too, or afresh.
@@ -117,35 +146,36 @@ class Block:
         PatchError
             The state of another rule, or of another dtype or shape. Nothing is changed then.
         """
-        state, steps = self._fresh_state(len(self.values)), np.zeros_like(self.steps)
-        if patch.steps is not None:
-            if _kinds(state) != _kinds(patch.state):
-                same_names = sorted(state) == sorted(patch.state)
+        if patch.steps is None:
+            self._begin_state()
+        else:
+            if _kinds(self.state) != _kinds(patch.state):
+                same_names = sorted(self.state) == sorted(patch.state)
                 raise PatchError(
                     f"{path} holds the state {sorted(patch.state)} of rule {patch.rule!r}; this "
-                    f"table's rule {self._tuned.rule.name!r} remembers {sorted(state)}"
+                    f"table's rule {self._tuned.rule.name!r} remembers {sorted(self.state)}"
                     + (" of another dtype or width" if same_names else "")
                 )
-            state, steps = {name: patch.state[name].copy() for name in state}, patch.steps.copy()
+            for name, array in self.state.items():
+                array[:] = patch.state[name]
+            self.steps[:] = patch.steps
         self.values[:] = patch.rows
-        self.state, self.steps = state, steps
-        self._most_steps = int(steps.max(initial=0))
+        self._most_steps = int(self.steps.max(initial=0))
         if self.debts is not None:
             # Rows of a lazy table have been at different steps: all of them are taken as they are.
-            steps[:] = self._most_steps
+            self.steps[:] = self._most_steps
             self.debts.begin_anew(self._most_steps)
 
-    def _fresh_state(self, count: int) -> dict[str, NDArray[Any]]:
-        rule, dtype = self._tuned.rule, self._tuned.dtype
-        first = rule.first_values(self._tuned.hyper)
-        widths = rule.state_widths(self.values.shape[1])
-        # numpy.zeros costs nothing until a row is touched; numpy.full writes every byte.
-        return {
-            name: np.full((count, width), first[name], dtype)
-            if first[name]
-            else np.zeros((count, width), dtype)
-            for name, width in widths.items()
-        }
+    def _begin_state(self) -> None:
+        """State and step counts before the first step of any row."""
+        rule, memory, count = self._tuned.rule, self._state_memory, len(self.values)
+        state = {}
+        for name, value in rule.first_values(self._tuned.hyper).items():
+            width = rule.state_widths(self.values.shape[1])[name]
+            state[name] = memory.zeros(_STATE + name, (count, width), self._tuned.dtype)
+            if value:
+                state[name][:] = value
+        self.state, self.steps = state, memory.zeros("steps", (count,), np.int32)
 
 
 def _kinds(state: dict[str, NDArray[Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -9,13 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rowtune.errors import IdError, ShapeError
+from rowtune.places import MOST_SLOTS, Places
 
 Choice: TypeAlias = str | slice | Sequence[int] | NDArray[Any]
 
-# A slot map takes four bytes for every row of the table. Where that is more than this, and one row
-# in this many trains, a binary search among the few trainable ids is the better answer.
-_SMALL_SLOT_MAP = 1 << 26
-_ROWS_PER_TRAINABLE_ROW_TO_SEARCH = 256
 # Ids are checked and mapped in pieces that stay in cache between the check and the map.
 _PIECE = 1 << 16
 
@@ -38,15 +36,19 @@ class Rows:
     Attributes
     ----------
     ids : int64 array of k, the trainable ids in ascending order
+        Where all rows train it is made when it is asked for, and nothing here asks.
     slot_map : int32 array of ``num_rows`` or None
         The slot of every id, -1 where frozen; None where all train, or where a search is better.
+    search_ids : int64 array of k or None
+        ``ids``, where they are to be searched: all rows do not train, and there is no slot map.
 
     Raises
     ------
     IdError
         An id that is negative, out of range, named twice, or not an integer.
     ShapeError
-        A mask of the wrong length, or ``train`` of a kind that is not listed above.
+        A mask of the wrong length, ``train`` of a kind that is not listed above, or more trainable
+        rows than there are slots: 2,147,483,647.
     """
 
     def __init__(self, num_rows: int, train: Choice = "all", columns: Choice | None = None) -> None:
@@ -56,31 +58,50 @@ class Rows:
             raise ShapeError(f"num_rows is {num_rows}; expected a number that is not negative")
         self.num_rows = int(num_rows)
         self.trains_all = isinstance(train, str) and train == "all"
-        self.ids = _chosen(train, self.num_rows, "train", "row")
-        self.ids.flags.writeable = False
+        # Of all rows the ids are the slots: there is nothing to remember.
+        self._places: Places | None = None
+        if not self.trains_all:
+            self._places = Places(_chosen(train, self.num_rows, "train", "row"), self.num_rows)
+        self._check_count()
         every = columns is None or (isinstance(columns, str) and columns == "all")
         self.columns: Choice | None = None if every else _own(columns)
-        self.slot_map = self._make_slot_map()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rows:
         return self  # it never changes
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.ids.flags.writeable = False  # which a pickle does not remember
-
     def __len__(self) -> int:
-        return len(self.ids)
+        return self.num_rows if self._places is None else len(self._places.ids)
 
     def __repr__(self) -> str:
         columns = "" if self.columns is None else f", columns={self.columns!r}"
         return f"Rows({len(self)} of {self.num_rows} rows train{columns})"
 
     @property
+    def ids(self) -> NDArray[np.int64]:
+        """The trainable ids in ascending order: read-only array of k."""
+        places = self._places
+        ids = np.arange(self.num_rows, dtype=np.int64) if places is None else places.ids.view()
+        ids.flags.writeable = False
+        return ids
+
+    @property
+    def slot_map(self) -> NDArray[np.int32] | None:
+        """The slot of every id, -1 where frozen; None where all train, or a search is better."""
+        return None if self._places is None else self._places.slot_map
+
+    @property
+    def search_ids(self) -> NDArray[np.int64] | None:
+        """``ids`` where they are to be searched, else None; not a copy, and not to be written."""
+        if self._places is None or self._places.slot_map is not None:
+            return None
+        return self._places.ids
+
+    @property
     def mask(self) -> NDArray[np.bool_]:
         """Boolean array of ``num_rows``, true where a row trains."""
-        mask = np.zeros(self.num_rows, dtype=bool)
-        mask[self.ids] = True
+        mask = np.full(self.num_rows, self.trains_all)
+        if self._places is not None:
+            mask[self._places.ids] = True
         return mask
 
     def slots(self, ids: ArrayLike) -> NDArray[np.int32]:
@@ -107,33 +128,31 @@ class Rows:
         return _chosen(self.columns, num_columns, "columns", "column")
 
     def grown(self, count: int) -> Rows:
-        """These rows, and ``count`` new trainable ones after the last."""
-        num_rows = self.num_rows + count
-        if self.trains_all:
-            return Rows(num_rows, "all", self.columns)
-        new = np.arange(self.num_rows, num_rows, dtype=np.int64)
-        return Rows(num_rows, np.concatenate([self.ids, new]), self.columns)
+        """These rows, and ``count`` new trainable ones after the last.
 
-    def _make_slot_map(self) -> NDArray[np.int32] | None:
-        if self.trains_all or _search_is_better(len(self.ids), self.num_rows):
-            return None
-        slot_map = np.full(self.num_rows, -1, dtype=np.int32)
-        slot_map[self.ids] = np.arange(len(self.ids), dtype=np.int32)
-        return slot_map
+        It takes time for the new rows only: what is known of the others is shared.
+
+        Raises
+        ------
+        ShapeError
+            More trainable rows than there are slots.
+        """
+        twin = copy.copy(self)
+        twin.num_rows = self.num_rows + count
+        if self._places is not None:
+            twin._places = self._places.grown(count)
+        twin._check_count()
+        return twin
+
+    def _check_count(self) -> None:
+        if len(self) > MOST_SLOTS:
+            raise ShapeError(f"{len(self)} rows are to train; one table can train {MOST_SLOTS}")
 
     def _map_piece(self, ids: NDArray[Any], out: NDArray[np.int32]) -> None:
-        if self.trains_all:
+        if self._places is None:
             out[:] = ids
-        elif self.slot_map is not None:
-            # The range is checked, so clipping never clips; it only spares NumPy a buffer.
-            np.take(self.slot_map, ids, out=out, mode="clip")
-        elif len(self.ids) == 0:
-            out[:] = -1
         else:
-            ids = ids.astype(np.int64, copy=False)  # in range by now; unsigned ones compare badly
-            place = np.searchsorted(self.ids, ids)
-            place[place == len(self.ids)] = 0
-            out[:] = np.where(self.ids[place] == ids, place, -1)
+            self._places.slots(ids, out)
 
 
 def _own(columns: Any) -> Any:
@@ -176,12 +195,6 @@ def check_range(ids: NDArray[Any], num_rows: int, thing: str = "row") -> None:
     elif thing == "row":
         hint = " (grow the table to add rows)"
     raise IdError(f"id {wrong} is not a {thing}: expected 0 to {num_rows - 1}{hint}")
-
-
-def _search_is_better(trainable: int, num_rows: int) -> bool:
-    return (
-        4 * num_rows > _SMALL_SLOT_MAP and trainable * _ROWS_PER_TRAINABLE_ROW_TO_SEARCH < num_rows
-    )
 
 
 def _chosen(choice: Choice, size: int, argument: str, thing: str) -> NDArray[np.int64]:

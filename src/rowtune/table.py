@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from rowtune import assemble, checks
 from rowtune.base import as_base
 from rowtune.block import Block
 from rowtune.bounds import Bounds
 from rowtune.errors import IdError
+from rowtune.row_memory import RowMemory
 from rowtune.rows import Choice, Rows, as_ids
 from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
+from rowtune.state_folder import StateFolder, memory_in
 from rowtune.subset import Subset
 from rowtune.table_files import TableFiles
 from rowtune.table_hyper import TableHyper
@@ -46,6 +49,9 @@ class Table(TableFiles, TableHyper):
     clip_row_norm, clip_norm, max_norm : float or None
         How long the gradient of a row, that of all touched rows together, and a touched row may be:
         see `Bounds`.
+    state_folder : folder, `StateFolder` or None
+        Keep state and step counts in files there, for a block whose state is larger than memory;
+        results are the same. It is scratch memory and no checkpoint: see `StateFolder`.
     **hyper
         Hyper-parameters of the rule, with torch's names and defaults.
 
@@ -58,6 +64,8 @@ class Table(TableFiles, TableHyper):
     ------
     ShapeError, IdError, RuleError
         At construction, before anything is allocated: see `Rows` and `rowtune.rules`.
+    OSError
+        ``state_folder`` does not exist, cannot be written, or has no space for the state.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class Table(TableFiles, TableHyper):
         clip_row_norm: float | None = None,
         clip_norm: float | None = None,
         max_norm: float | None = None,
+        state_folder: StateFolder | str | os.PathLike[str] | None = None,
         **hyper: Any,
     ) -> None:
         self.base = as_base(weights)
@@ -84,13 +93,35 @@ class Table(TableFiles, TableHyper):
         bounds = Bounds(clip_row_norm, clip_norm, max_norm)
         if catch_up:
             bounds.check_catch_up()
-        chosen = self.base if self.rows.trains_all else self.base[self.rows.ids]
-        native = self.dtype.newbyteorder("=")
-        values = np.array(self._columns_of(chosen), dtype=native, order="C")
-        self._block = Block(values, self._tuned, catch_up, bounds)
+        memory = memory_in(state_folder)
+        self._block = Block(self._chosen_values(), self._tuned, catch_up, bounds, memory)
         self.lr_scale = lr_scale
-        self._added = np.empty((0, self.base.shape[1]), native)  # rows as they were when added
+        self._memory = RowMemory()
+        self._added = self._no_rows(0)
         self._fingerprint: str | None = None
+
+    @classmethod
+    def zeros(
+        cls, num_rows: int, width: int, *, dtype: DTypeLike = np.float32, **options: Any
+    ) -> Table:
+        """A table that begins as zeros, in memory for one copy of its rows and no base beside it.
+
+        For a large table that is trained from nothing: memory is taken as rows are written. Fill
+        the block with what the rows begin as, in place::
+
+            table = rowtune.Table.zeros(100_000_000, 16, rule="rowwise_adagrad")
+            rng.standard_normal(out=table.block, dtype=numpy.float32)
+
+        Parameters
+        ----------
+        num_rows, width : int
+            N and D.
+        dtype : float16, float32 or float64
+        **options
+            As of `Table`: ``train``, ``rule``, ``lr``, ...
+        """
+        nothing = np.zeros((1, width), dtype)
+        return cls(np.broadcast_to(nothing, (num_rows, width)), **options)
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -149,6 +180,10 @@ class Table(TableFiles, TableHyper):
     def weights(self) -> NDArray[Any]:
         """The whole matrix as it is now: a read-only N x D copy. `block` is not a copy."""
         self.flush()
+        if self.rows.trains_all and self._columns is None:
+            matrix = self.block.copy()
+            matrix.flags.writeable = False
+            return matrix
         matrix = assemble.whole(self.base, self._added, self.block, self._columns, self.rows.ids)
         matrix.flags.writeable = False
         return matrix
@@ -246,14 +281,41 @@ class Table(TableFiles, TableHyper):
         given = np.asarray(new_rows)
         count = len(given) if given.ndim == 2 else 1  # one row is [row], not row
         new = checks.values(given, (count,), self.shape[1], self.dtype, check_finite=True)
-        first = self.rows.num_rows
-        rows, added = self.rows.grown(count), np.concatenate([self._added, new])
-        self._block.grow(self._columns_of(new))
-        # The last to change is what lets an id in.
-        self._added, self.rows = added, rows
-        return np.arange(first, self.rows.num_rows, dtype=np.int64)
+        first, known = self.rows.num_rows, len(self.rows)
+        rows, added = self.rows.grown(count), self._with_added(new)
+        try:
+            self._block.grow(self._columns_of(new), known)
+            # The last to change is what lets an id in.
+            self._added, self.rows = added, rows
+        except BaseException:
+            self._block.keep_first(len(self.rows))
+            raise
+        return np.arange(first, rows.num_rows, dtype=np.int64)
 
     # --- inside ------------------------------------------------------------------------------
+
+    def _chosen_values(self) -> NDArray[Any]:
+        """A copy of what trains."""
+        base, native = self.base, self.dtype.newbyteorder("=")
+        if self.rows.trains_all and base.strides[0] == 0 and not any(base[:1].tobytes()):
+            # numpy.zeros takes no memory until a row is written.
+            return np.zeros(self._columns_of(base).shape, native)
+        chosen = base if self.rows.trains_all else base[self.rows.ids]
+        return np.array(self._columns_of(chosen), dtype=native, order="C")
+
+    def _with_added(self, new: NDArray[Any]) -> NDArray[Any]:
+        """Rows as they were when they were added, ``new`` ones too: for their frozen columns."""
+        count = self.rows.num_rows - len(self.base)
+        if self._columns is None:
+            return self._no_rows(count + len(new))
+        added = self._memory.grown("added", self._added[:count], len(new))
+        added[count:] = new
+        return added
+
+    def _no_rows(self, count: int) -> NDArray[Any]:
+        """Rows that nobody reads, since all of their columns train: they take no memory."""
+        nothing = np.zeros((1, self.base.shape[1]), self.dtype.newbyteorder("="))
+        return np.broadcast_to(nothing, (count, self.base.shape[1]))
 
     def _columns_of(self, whole: NDArray[Any]) -> NDArray[Any]:
         return whole if self._columns is None else whole[:, self._columns]

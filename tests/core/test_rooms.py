@@ -16,10 +16,12 @@ ROOT = Path(rowtune.__file__).parent
 # From the bottom up. A room may import itself and the rooms above it in this list, never below.
 ROOMS = [
     ["errors"],
-    ["atomic", "rows", "rules", "finite", "bounds"],
-    ["step", "base", "ledger", "quantized"],
+    ["places"],
+    ["atomic", "keys", "row_memory", "rows", "rules", "finite", "bounds", "quantized"],
+    ["step", "base", "ledger", "state_folder"],
     ["kernels", "patch"],
-    ["patch_file"],
+    ["key_maps", "patch_file", "vocabulary_file"],
+    ["vocabulary"],
     ["apply", "numpy_verbs", "checks", "assemble", "subset"],
     ["numpy_engine"],
     ["catch_up"],
@@ -64,7 +66,7 @@ HEAVY = {
     "rich": {"cli", "report"},
     "platformdirs": {"vectors"},
     "plotly": {"report"},
-    "safetensors": {"patch_file", "vectors", "learn", "torch"},
+    "safetensors": {"patch_file", "vectors", "learn", "torch", "vocabulary_file"},
 }
 
 

@@ -12,6 +12,7 @@ from judge import Judge
 
 from rowtune import Table, rules
 from rowtune.errors import FrozenRowError, IdError, NonFiniteError, RowtuneError, ShapeError
+from rowtune.row_memory import RowMemory
 
 
 @pytest.fixture
@@ -383,12 +384,17 @@ def test_growing_fills_the_state_of_new_rows_with_its_first_value():
 def test_growth_that_fails_changes_nothing(weights, monkeypatch):
     table = Table(weights, [1])
 
-    def no_memory(self, count):
-        raise MemoryError
+    whole = RowMemory.grown
 
-    monkeypatch.setattr(type(table._block), "_fresh_state", no_memory)
+    def no_memory(self, name, array, count):
+        if name == "steps":  # the last
+            raise MemoryError
+        return whole(self, name, array, count)
+
+    monkeypatch.setattr(RowMemory, "grown", no_memory)
     with pytest.raises(MemoryError):
         table.grow(np.ones((2, 3)))
+    assert len(table.block) == 1
     assert table.shape == (8, 3)
     with pytest.raises(IdError):
         table.lookup([8])

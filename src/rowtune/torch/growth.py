@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rowtune.errors import ShapeError
+from rowtune.torch import rooms
 from rowtune.torch.init import Init, rows_like
 from rowtune.torch.parameter import RowParameter
 
@@ -23,14 +24,20 @@ def grow(module: RowModule, rows_or_count: Any, init: Init) -> Tensor:
     table = block.detach() if module.base is None else module.base
     new = rows_like(init, count, table).to(block.dtype)
     own = new if module._columns is None else new.index_select(1, module._columns)
+    rows, added = module.rows.grown(count), _with_added(module, new)
     enlarge([(block, own)])
-    if module._columns is not None:
-        old = [] if module._added is None else [module._added]
-        module._added = torch.cat([*old, new])
-    module.rows = module.rows.grown(count)
+    module._added, module.rows = added, rows
     module.num_embeddings += count
     module._place(block.device)
     return torch.arange(first, first + count)
+
+
+def _with_added(module: RowModule, new: Tensor) -> Tensor | None:
+    """Rows as they were when they were added, for their frozen columns."""
+    if module._columns is None:
+        return module._added
+    old = new[:0] if module._added is None else module._added
+    return rooms.grown(module.block.memory, "added", old, len(old) + len(new), new)
 
 
 def _how_many(rows_or_count: Any, init: Init, width: int) -> tuple[int, Init]:
@@ -55,39 +62,61 @@ def enlarge(blocks: Iterable[tuple[RowParameter, Tensor]]) -> None:
     RuntimeError
         Something still expects a gradient in the old shape.
     """
-    done: list[tuple[RowParameter, Tensor, Tensor | None, Tensor | None]] = []
+    done: list[_Before] = []
     try:
         for block, new in blocks:
-            before = (block, block.data, block.grad, block.touched())
-            _enlarge(block, new)
+            before = _Before.of(block)
+            _enlarge(before, new)
             done.append(before)
-    except RuntimeError:
-        for block, rows, grad, marks in done:
-            block.grad, block.data = None, rows
-            block.start_record()
-            block.grad = grad
-            block.keep(marks)
+    except BaseException:
+        for before in done:
+            before.restore()
         raise
 
 
-def _enlarge(block: RowParameter, new: Tensor) -> None:
+class _Before(NamedTuple):
+    """A block, and what it was when it was to grow."""
+
+    block: RowParameter
+    rows: Tensor
+    grad: Tensor | None
+    marks: Tensor | None  # as `RowParameter.keep` takes them
+
+    @classmethod
+    def of(cls, block: RowParameter) -> _Before:
+        grad = block.grad
+        sparse = grad is not None and grad.is_sparse  # then it is its own record
+        marks = grad._indices()[0] if grad is not None and sparse else block.touched()
+        return cls(block, block.data, grad, marks)
+
+    def restore(self) -> None:
+        self.block.grad, self.block.data = None, self.rows
+        self.block.start_record()
+        self.block.grad = self.grad
+        self.block.keep(self.marks)
+
+
+def _enlarge(before: _Before, new: Tensor) -> None:
     """The same parameter with more rows: an optimizer, and whoever else holds it, keeps it."""
-    before, grad, marks = block.data, block.grad, block.touched()
+    block, rows, grad, marks = before
+    larger = rooms.grown(block.memory, "block", rows, len(rows) + len(new), new)
     block.grad = None
-    block.data = torch.cat([before, new])
+    block.data = larger
     node = torch.autograd.graph.get_gradient_edge(block).node if block.requires_grad else None
     shapes = [tuple(m.shape) for m in node._input_metadata] if node is not None else []
     if shapes and shapes[0] != tuple(block.shape):
-        block.data, block.grad = before, grad
+        block.data, block.grad = rows, grad
         raise RuntimeError(
             "the embedding cannot grow now: something still expects its gradient in the old shape. "
             "Run backward on every loss that was computed and drop it (`del loss`) first; grow "
             "before wrapping the model in DistributedDataParallel, and wrap it anew after"
         )
-    block.start_record()
+    block.extend_record()
     if grad is not None:
         block.grad = _taller(grad, len(new))
-        block.keep(None if marks is None else torch.cat([marks, marks.new_zeros(len(new))]))
+        if marks is not None and not grad.is_sparse:
+            marks = torch.cat([marks, marks.new_zeros(len(new))])
+        block.keep(marks)
 
 
 def _taller(grad: Tensor, count: int) -> Tensor:

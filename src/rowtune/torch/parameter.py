@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from rowtune.kernels.scatter import any_nonzero, mark
+from rowtune.row_memory import RowMemory
+from rowtune.torch import rooms
 from rowtune.torch.views import as_array
 
 _RECORD = "rowtune_touched"
@@ -62,18 +64,31 @@ class RowParameter(nn.Parameter):
     """
 
     pending: Tensor
+    memory: RowMemory  # in which rows are added
     payer: Callable[[RowParameter, Tensor | None], None] | None = None
     _record: Tensor | None  # of the gradient as it was last accumulated, see `keep`
     _recorded: weakref.ref[Tensor] | None  # the gradient that the record is of
 
     def __new__(cls, data: Tensor, requires_grad: bool = True) -> RowParameter:
         made: RowParameter = super().__new__(cls, data, requires_grad)
+        made.memory = RowMemory()
         made.start_record()
         return made
 
     def start_record(self) -> None:
         """An empty record for as many rows as there are now, on the device where they are."""
-        self.pending = torch.zeros(len(self), dtype=torch.int32, device=self.device)
+        if self.device.type == "cpu":  # and takes no memory until a row is stamped
+            self.pending = rooms.zeros(self.memory, "pending", (len(self),), "i4")
+        else:
+            self.pending = torch.zeros(len(self), dtype=torch.int32, device=self.device)
+        self._begin_record()
+
+    def extend_record(self) -> None:
+        """An empty record for rows that were added, too."""
+        self.pending = rooms.grown(self.memory, "pending", self.pending, len(self), 0)
+        self._begin_record()
+
+    def _begin_record(self) -> None:
         self._record, self._recorded = None, None
         if self.requires_grad and not getattr(self, "_post_accumulate_grad_hooks", None):
             self.register_post_accumulate_grad_hook(_keep_record)  # type: ignore[no-untyped-call]

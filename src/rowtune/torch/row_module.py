@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,7 +67,6 @@ class RowModule(nn.Module):
         weight = weight.detach()
         self.rows = _tidied(chosen, pad)
         self._check_flags()
-        ids = torch.from_numpy(np.array(self.rows.ids)).to(weight.device)
         self._place(weight.device)
         if self.rows.trains_all and self._columns is None:
             self.base = None
@@ -78,9 +76,11 @@ class RowModule(nn.Module):
             # One row in memory stands for the only frozen row there is.
             self.base = weight[pad].clone().expand_as(weight) if only_padding else weight
             rows = weight if self._columns is None else weight.index_select(1, self._columns)
-            rows = rows.index_select(0, ids)
+            if not self.rows.trains_all:
+                ids = torch.from_numpy(self.rows.ids.copy()).to(weight.device)
+                rows = rows.index_select(0, ids)
         if init is not None:
-            fresh = rows_like(init, len(ids), weight, self._frozen_mask(weight.device))
+            fresh = rows_like(init, len(self.rows), weight, self._frozen_mask(weight.device))
             rows = fresh if self._columns is None else fresh.index_select(1, self._columns)
         self._added: Tensor | None = None
         name = "weight" if self.base is None else "block"
@@ -107,8 +107,9 @@ class RowModule(nn.Module):
         self._slot_map = (
             None if rows.slot_map is None else torch.from_numpy(rows.slot_map).to(device)
         )
-        search = rows.slot_map is None and not rows.trains_all
-        self._trainable = torch.from_numpy(np.array(rows.ids)).to(device) if search else None
+        self._trainable = (
+            None if rows.search_ids is None else torch.from_numpy(rows.search_ids).to(device)
+        )
 
     def _frozen_mask(self, device: torch.device) -> Tensor:
         return torch.from_numpy(~self.rows.mask).to(device)
@@ -200,7 +201,6 @@ class RowModule(nn.Module):
             Somebody holds on to the block as it was: DDP around the module, or a graph that waits
             for its backward pass.
         """
-        self._settle()
         return growth.grow(self, rows_or_count, init)
 
     def reset_parameters(self) -> None:
@@ -287,7 +287,7 @@ class RowModule(nn.Module):
 
 def _tidied(chosen: Rows, padding_idx: int | None) -> Rows:
     """The padding row is frozen, whoever chose it; and choosing each of all rows is "all"."""
+    if padding_idx is None and len(chosen) == chosen.num_rows:
+        return chosen if chosen.trains_all else Rows(chosen.num_rows, "all", chosen.columns)
     ids = chosen.ids if padding_idx is None else chosen.ids[chosen.ids != padding_idx]
-    if len(ids) == chosen.num_rows:
-        return Rows(chosen.num_rows, "all", chosen.columns)
     return chosen if len(ids) == len(chosen) else Rows(chosen.num_rows, ids, chosen.columns)

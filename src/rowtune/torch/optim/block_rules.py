@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from rowtune.bounds import Bounds
+from rowtune.errors import RuleError
+from rowtune.row_memory import RowMemory
 from rowtune.rules import Rule, get
 from rowtune.rules.lr_scale import check_takes_lr
 from rowtune.rules.tuned import Tuned
+from rowtune.state_folder import StateFolder, memory_in
 from rowtune.torch.optim import row_rates, row_state
 from rowtune.torch.optim.block_debts import BlockDebts
 from rowtune.torch.optim.block_states import BlockStates
@@ -30,6 +33,8 @@ class BlockRules(BlockStates):
         self._most_steps: dict[Tensor, int] = {}
         self._debts: dict[Tensor, BlockDebts] = {}
         self._rates = RowRates()
+        self._memories: dict[Tensor, RowMemory] = {}
+        self._state_folder: StateFolder | None = None
 
     def _scale_of(self, block: Tensor, tuned: Tuned, group: dict[str, Any]) -> Tensor | None:
         """Scales of the learning rates of a block's rows; what is owed so far goes by the old."""
@@ -50,10 +55,20 @@ class BlockRules(BlockStates):
         """Make the state of a block fit it; under catch-up, rows that were added begin now."""
         state = self.state[parameter]
         known = len(state.get(row_state.STEP, ()))
-        row_state.follow(state, parameter, tuned)
+        row_state.follow(state, parameter, tuned, self._memory_of(parameter))
         debts = self._debts.get(parameter)
         if debts is not None and known < len(parameter):
             state[row_state.STEP][known:] = debts.now
+
+    def _memory_of(self, parameter: Tensor) -> RowMemory:
+        """Where the state of a block is."""
+        if self._state_folder is not None and parameter.device.type != "cpu":
+            raise RuleError(
+                f"state_folder is for blocks on the CPU, and this one is on {parameter.device}"
+            )
+        if parameter not in self._memories:
+            self._memories[parameter] = memory_in(self._state_folder)
+        return self._memories[parameter]
 
     # --- catch-up ------------------------------------------------------------------------------
 

@@ -38,6 +38,9 @@ class BlockStates(Optimizer):
     def _tuned_for(self, index: int, group: dict[str, Any], dtype: torch.dtype) -> Tuned:
         raise NotImplementedError
 
+    def _follow(self, parameter: Tensor, tuned: Tuned) -> None:
+        raise NotImplementedError
+
     def flush(self) -> None:
         """Bring every row up to date."""
         raise NotImplementedError
@@ -73,7 +76,7 @@ class BlockStates(Optimizer):
             if any(parameter is block for parameter in group["params"]):
                 self.flush()
                 tuned = self._tuned_for(index, group, block.dtype)
-                row_state.follow(self.state[block], block, tuned)
+                self._follow(block, tuned)
                 return dict(self.state[block])
         raise RuleError("this optimizer does not have the block; give it model.parameters()")
 

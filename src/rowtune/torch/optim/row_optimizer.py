@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 
 from rowtune.errors import RowtuneError, RuleError
 from rowtune.rules import get
+from rowtune.state_folder import StateFolder
 from rowtune.torch.optim import row_rates, row_state
 from rowtune.torch.optim.block_rules import BlockRules, check_options, number
 from rowtune.torch.optim.row_step import Move, Options, prepare
@@ -40,6 +42,10 @@ class RowOptimizer(BlockRules):
     With ``max_norm`` no touched row is longer after a step. ``lr_scale``, an option of a group that
     holds one block, is a number from 0 to 1 for each row of it: what its learning rate is
     multiplied with.
+
+    With ``state_folder`` what is remembered of blocks is in files there, for blocks whose state is
+    larger than memory; a state dict holds all of it as ever. See `rowtune.StateFolder`: it is
+    scratch memory and no checkpoint.
     """
 
     torch_class: ClassVar[type[Optimizer]]
@@ -52,6 +58,7 @@ class RowOptimizer(BlockRules):
         catch_up: bool = False,
         max_norm: float | None = None,
         lr_scale: Tensor | None = None,
+        state_folder: StateFolder | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         # torch checks its own arguments, and gives its own defaults for those left out.
@@ -59,6 +66,8 @@ class RowOptimizer(BlockRules):
         self._dense: Optimizer | None = None
         self._built = False  # torch's constructor adds the groups one by one
         self._begin()
+        if state_folder is not None:
+            self._state_folder = StateFolder.of(state_folder)
         own: dict[str, Any] = {"check_finite": check_finite, "catch_up": catch_up}
         own.update(max_norm=max_norm, lr_scale=lr_scale)
         super().__init__(params, {**probe.defaults, **own})
@@ -71,7 +80,7 @@ class RowOptimizer(BlockRules):
         theirs = inspect.signature(cls.torch_class.__init__)
         ours = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-            for name, default in OPTIONS.items()
+            for name, default in {**OPTIONS, "state_folder": None}.items()
         ]
         cls.__signature__ = theirs.replace(  # type: ignore[attr-defined]
             parameters=[*list(theirs.parameters.values())[1:], *ours]

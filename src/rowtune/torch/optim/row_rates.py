@@ -10,6 +10,8 @@ from torch import Tensor
 
 from rowtune import checks
 from rowtune.errors import RuleError, ShapeError
+from rowtune.row_memory import RowMemory
+from rowtune.torch import rooms
 
 
 def check(group: dict[str, Any], is_rows: bool) -> None:
@@ -84,6 +86,7 @@ class RowRates:
 
     def __init__(self) -> None:
         self._made: dict[Tensor, tuple[tuple[Any, ...], Tensor]] = {}
+        self._memories: dict[Tensor, RowMemory] = {}
 
     def of(self, block: Tensor, given: Any, dtype: np.dtype[Any]) -> tuple[Tensor | None, bool]:
         """The scales of ``block``, and whether they are others than at the last call."""
@@ -91,8 +94,12 @@ class RowRates:
         if given is None:
             self._made.pop(block, None)
             return None, old is not None
-        known = (given, getattr(given, "_version", None), len(block), dtype)
+        known = (given, getattr(given, "_version", None), dtype, block.device)
         if old is not None and isinstance(given, Tensor) and _same(old[0], known):
+            if len(old[1]) < len(block):  # rows have been added, which owe nothing yet
+                memory = self._memories.setdefault(block, RowMemory())
+                old = known, rooms.grown(memory, "scale", old[1], len(block), 1)
+                self._made[block] = old
             return old[1], False
         made = scales(given, block, dtype)
         self._made[block] = known, made

@@ -10,28 +10,20 @@ import torch
 from torch import Tensor
 
 from rowtune.errors import RuleError
+from rowtune.row_memory import RowMemory
 from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
+from rowtune.torch import rooms
 
 # Step counts of the rows. The name is torch's, whose optimizers look for it when they load a state.
 STEP = "step"
 
 
-def fresh(count: int, width: int, tuned: Tuned, device: torch.device) -> dict[str, Tensor]:
-    """State of ``count`` rows before their first step."""
-    arrays: dict[str, Any] = {STEP: np.zeros(count, np.int32)}
-    widths = tuned.rule.state_widths(width)
-    for name, value in tuned.rule.first_values(tuned.hyper).items():
-        shape = (count, widths[name])
-        # numpy.zeros takes no memory until a row is touched; torch.zeros writes every byte.
-        arrays[name] = np.full(shape, value, tuned.dtype) if value else np.zeros(shape, tuned.dtype)
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-
-
-def follow(state: dict[str, Tensor], parameter: Tensor, tuned: Tuned) -> None:
+def follow(state: dict[str, Tensor], parameter: Tensor, tuned: Tuned, memory: RowMemory) -> None:
     """Make ``state`` fit the block as it is now: begin it, or go on for rows that were added.
 
-    An array that the rule did not need so far, as SGD whose momentum was 0, begins afresh too.
+    An array that the rule did not need so far, as SGD whose momentum was 0, begins afresh too. All
+    of it is in ``memory`` then, where that is files.
     """
     count, width = parameter.shape
     dtype = torch.from_numpy(np.empty(0, tuned.dtype)).dtype
@@ -41,6 +33,7 @@ def follow(state: dict[str, Tensor], parameter: Tensor, tuned: Tuned) -> None:
         and len(state[STEP]) == count
         and all(state[name].dtype == dtype for name in tuned.rule.state)
         and state[STEP].device == parameter.device
+        and rooms.keeps_all(memory, state)
     ):
         return
     for name, array in state.items():
@@ -49,15 +42,19 @@ def follow(state: dict[str, Tensor], parameter: Tensor, tuned: Tuned) -> None:
     known = len(state[STEP]) if STEP in state else 0
     if known > count:
         raise RuleError(f"the state has {known} rows, and the block only {count}")
-    for name, array in fresh(count, width, tuned, parameter.device).items():
+    first, widths = tuned.rule.first_values(tuned.hyper), tuned.rule.state_widths(width)
+    for name in (STEP, *first):
         if name not in state:
-            state[name] = array
+            shape = (count,) if name == STEP else (count, widths[name])
+            begun = rooms.zeros(memory, name, shape, np.int32 if name == STEP else tuned.dtype)
+            if first.get(name):
+                begun.fill_(first[name])
+            state[name] = begun.to(parameter.device)
     for name, array in state.items():
         if len(array) < count:
-            rest = fresh(count - len(array), width, tuned, parameter.device).get(name)
-            if rest is None:  # of a rule that is not in use now
-                rest = array.new_zeros(count - len(array), *array.shape[1:])
-            state[name] = torch.cat([array, rest])
+            # 0 also for what belongs to a rule that is not in use now.
+            state[name] = rooms.grown(memory, name, array, count, first.get(name, 0.0))
+        state[name] = rooms.kept(memory, name, state[name])
 
 
 def check(state: dict[str, Any], parameter: Tensor, rules: Sequence[Rule]) -> None:
