@@ -16,8 +16,8 @@ ROOT = Path(rowtune.__file__).parent
 # From the bottom up. A room may import itself and the rooms above it in this list, never below.
 ROOMS = [
     ["errors"],
-    ["atomic", "rows", "rules", "finite", "bounds"],
-    ["step", "base", "ledger", "quantized"],
+    ["atomic", "rows", "rules", "finite", "bounds", "quantized"],
+    ["step", "base", "ledger", "tables"],
     ["kernels", "patch"],
     ["patch_file"],
     ["apply", "numpy_verbs", "checks", "assemble", "subset"],

@@ -23,7 +23,7 @@ from rowtune.vectors.mapped_pages import forget
 from rowtune.vectors.opening import resolve
 from rowtune.vectors.reading import load, read_rows
 from rowtune.vectors.source import Source
-from rowtune.vectors.tensorfile import flat_bytes
+from rowtune.tables.tensorfile import flat_bytes
 from rowtune.vectors.unpacking import packing_of, unpacking
 from rowtune.vectors.vectors import Matrix, Progress, Vectors
 from rowtune.vectors.words import Words, encode

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rowtune.errors import FormatError
 from rowtune.vectors.json_file import read_json
-from rowtune.vectors.tensorfile import Array
+from rowtune.tables.tensorfile import Array
 from rowtune.vectors.vectors import Matrix
 from rowtune.vectors.words import Words
 

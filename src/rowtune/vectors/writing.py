@@ -18,7 +18,7 @@ from rowtune.vectors.kinds import Kind, kind_of
 from rowtune.vectors.pair import replacing_pair
 from rowtune.vectors.refusing import refuse_misread
 from rowtune.vectors.sniff import HEAD_BYTES, sniff
-from rowtune.vectors.tensorfile import write_tensors
+from rowtune.tables.tensorfile import write_tensors
 from rowtune.vectors.unpacking import packing_into
 from rowtune.vectors.vectors import Progress, Vectors
 from rowtune.vectors.words import Words
