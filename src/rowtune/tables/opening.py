@@ -6,14 +6,13 @@ import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.errors import FormatError
 from rowtune.quantized import Quantized
+from rowtune.tables.mapping import expect_scattered_reads, map_file, map_place
 from rowtune.tables.npy_file import read_npy
 from rowtune.tables.tensor_choice import Found, matrices
-from rowtune.tables.mapping import expect_scattered_reads, map_file, map_place
 
 Opened: TypeAlias = "NDArray[Any] | Quantized"
 INDEX = ".safetensors.index.json"
@@ -57,7 +56,7 @@ def open_table(path: str | os.PathLike[str], name: str | None = None) -> Opened:
     if file.endswith(".npy"):
         return _npy(file)
     if file.endswith((".safetensors", INDEX)):
-        return _tensor(file, _chosen(file, matrices(file), name))
+        return _tensor(_chosen(file, matrices(file), name))
     raise FormatError(f"{file}: expected a name that ends in {KNOWN}; rowtune.load reads others")
 
 
@@ -85,7 +84,7 @@ def _npy(file: str) -> NDArray[Any]:
     return array
 
 
-def _tensor(file: str, found: Found) -> Opened:
+def _tensor(found: Found) -> Opened:
     array = map_place(found.file, found.key, found.place)
     if found.scales is not None:
         scales = map_place(found.scales.file, found.scales.key, found.scales.place)

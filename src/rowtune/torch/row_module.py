@@ -15,6 +15,7 @@ from rowtune.torch import assembled, growth, ops, state_dict
 from rowtune.torch.checks import as_choice, as_ids
 from rowtune.torch.init import Init, rows_like
 from rowtune.torch.parameter import RowParameter
+from rowtune.torch.stored import Stored, guarded, rows_at, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,10 +40,11 @@ class RowModule(nn.Module):
     rows : Rows
     block : RowParameter, k x D (or k x columns): all that ``parameters()`` yields
     base : tensor N x D or None
-        The frozen storage, never written, of any float dtype. Neither parameter nor buffer: DDP
-        would broadcast a buffer in every forward pass. None where every row trains.
+        The frozen storage, never written. Neither parameter nor buffer: DDP would broadcast a
+        buffer in every forward pass.
     save_base : bool
-        Whether ``state_dict()`` holds the base (by default it does).
+        Whether ``state_dict()`` holds the base. By default it does, but for what is mapped from a
+        file: of that it holds the fingerprint, for which the file is read once.
     """
 
     num_embeddings: int
@@ -53,37 +55,46 @@ class RowModule(nn.Module):
     scale_grad_by_freq: bool
     sparse: bool
     rows: Rows
-    base: Tensor | None
+    _base: Tensor | None
+    _scales: Tensor | None
+    _fingerprint: str | None
+    _mapped: bool
     save_base: bool = True
 
     # --- construction ------------------------------------------------------------------------
 
-    def _set_up(self, weight: Tensor, train: Choice, columns: Choice | None, init: Init | None,
+    def _set_up(self, stored: Stored, train: Choice, columns: Choice | None, init: Init | None,
                 freeze: bool, own: bool) -> None:  # fmt: skip
-        """Divide ``weight`` into base and block; where all rows train and it is our ``own``, it is
-        the block itself, as in torch.
+        """Divide what is ``stored`` into base and block; where all rows train and it is our
+        ``own``, it is the block itself, as in torch.
         """
+        weight, scales, dtype, mapped = stored
         pad = self.padding_idx
         chosen = Rows(self.num_embeddings, as_choice(train), as_choice(columns))
-        weight = weight.detach()
         self.rows = _tidied(chosen, pad)
         self._check_flags()
         ids = torch.from_numpy(np.array(self.rows.ids)).to(weight.device)
         self._place(weight.device)
         if self.rows.trains_all and self._columns is None:
-            self.base = None
-            rows = weight if own else weight.detach().clone()
+            self._hold(None)
+            rows = widened(weight, scales).to(dtype, copy=not own and scales is None)
         else:
             only_padding = chosen.trains_all and pad is not None and self._columns is None
-            # One row in memory stands for the only frozen row there is.
-            self.base = weight[pad].clone().expand_as(weight) if only_padding else weight
-            rows = weight if self._columns is None else weight.index_select(1, self._columns)
-            rows = rows.index_select(0, ids)
+            if only_padding:
+                # One row in memory stands for the only frozen row there is.
+                one = rows_at(weight, scales, torch.tensor([pad], device=weight.device))
+                self._hold(one.expand_as(weight))
+            else:
+                self._hold(weight, scales, mapped)
+                if mapped:
+                    self.save_base = False
+            rows = rows_at(weight, scales, ids).to(dtype)
+            rows = rows if self._columns is None else rows.index_select(1, self._columns)
         if init is not None:
-            fresh = rows_like(init, len(ids), weight, self._frozen_mask(weight.device))
+            fresh = rows_like(init, len(ids), weight, self.rows, scales, dtype)
             rows = fresh if self._columns is None else fresh.index_select(1, self._columns)
         self._added: Tensor | None = None
-        name = "weight" if self.base is None else "block"
+        name = "weight" if self._base is None else "block"
         self._parameters[name] = RowParameter(rows.contiguous(), not freeze)
 
     def _check_flags(self) -> None:
@@ -110,8 +121,26 @@ class RowModule(nn.Module):
         search = rows.slot_map is None and not rows.trains_all
         self._trainable = torch.from_numpy(np.array(rows.ids)).to(device) if search else None
 
-    def _frozen_mask(self, device: torch.device) -> Tensor:
-        return torch.from_numpy(~self.rows.mask).to(device)
+    def _hold(
+        self, base: Tensor | None, scales: Tensor | None = None, mapped: bool = False
+    ) -> None:
+        """Take tensors as the frozen storage, and make the views of them that users get."""
+        self._base, self._scales = base, scales
+        self._shown = None if base is None else guarded(base)
+        self._shown_scales = None if scales is None else guarded(scales)
+        self._fingerprint, self._mapped = None, mapped
+
+    @property
+    def base(self) -> Tensor | None:
+        """The frozen storage (N, D), of any float dtype, or int8 codes: a view that refuses writes,
+        since a frozen row never changes. None where every row trains.
+        """
+        return self._base if torch.compiler.is_compiling() else self._shown
+
+    @property
+    def base_scales(self) -> Tensor | None:
+        """The scale (N,) of each row of int8 codes; None where the base holds floats."""
+        return self._scales if torch.compiler.is_compiling() else self._shown_scales
 
     # --- rows --------------------------------------------------------------------------------
 
@@ -127,7 +156,7 @@ class RowModule(nn.Module):
 
         Where everything trains it is the parameter itself, as in torch.
         """
-        if self.base is None:
+        if self._base is None:
             self._settle()
             return self.block
         return assembled.weight(self)
@@ -139,8 +168,9 @@ class RowModule(nn.Module):
         if self.max_norm is not None:
             self._renorm(ids, self.max_norm)
         return ops.rows_of(
-            self.block, self.base, self._added, self._columns, self._slot_map, self._trainable,
+            self.block, self._base, self._added, self._columns, self._slot_map, self._trainable,
             self._pending(), ids, self.num_embeddings, self.sparse, self.scale_grad_by_freq,
+            self._scales,
         )  # fmt: skip
 
     def _settle(self, ids: Tensor | None = None) -> None:
@@ -214,21 +244,15 @@ class RowModule(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RowModule:
         """The base follows to a device and keeps its dtype: its bytes are a promise."""
         self._settle()
-        name = "weight" if self.base is None else "block"
+        name = "weight" if self._base is None else "block"
         mine = isinstance(self._parameters[name], RowParameter)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if mine and not isinstance(self._parameters[name], RowParameter):
             # torch makes plain ones on the way to "meta".
             self._parameters[name] = RowParameter(self.block.detach(), self.block.requires_grad)
         probe = fn(torch.empty(0, dtype=self.block.dtype, device=self._home()))
-        if self.base is not None and self.base.device != probe.device:
-            # A module that was made on "meta" gets its bytes later, from a checkpoint.
-            meta = self.base.is_meta
-            self.base = (
-                torch.empty_like(self.base, device=probe.device)
-                if meta
-                else self.base.to(probe.device)
-            )
+        if self._base is not None and self._base.device != probe.device:
+            self._hold(_moved(self._base, probe.device), _moved(self._scales, probe.device))
         if self._added is not None:
             self._added = self._added.to(probe.device)
         self._place(probe.device)
@@ -237,7 +261,7 @@ class RowModule(nn.Module):
         return self
 
     def _home(self) -> torch.device:
-        return self.block.device if self.base is None else self.base.device
+        return self.block.device if self._base is None else self._base.device
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -268,11 +292,20 @@ class RowModule(nn.Module):
         self._settle()
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        for shared in (self.base, self._slot_map, self._trainable):
+        for shared in (self._base, self._scales, self._shown, self._shown_scales,
+                       self._slot_map, self._trainable):  # fmt: skip
             if shared is not None:
                 memo[id(shared)] = shared
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles, in which a guarded tensor would be a plain one."""
+        return {**self.__dict__, "_shown": None, "_shown_scales": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._hold(self._base, self._scales)
 
     def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}, {len(self.rows)} rows train"
@@ -283,6 +316,13 @@ class RowModule(nn.Module):
             if value != usual:
                 text += f", {name}={value!r}"
         return text
+
+
+def _moved(frozen: Tensor | None, device: torch.device) -> Any:
+    """On another device; what was made on "meta" gets its bytes later, from a checkpoint."""
+    if frozen is None or not frozen.is_meta:
+        return None if frozen is None else frozen.to(device)
+    return torch.empty_like(frozen, device=device)
 
 
 def _tidied(chosen: Rows, padding_idx: int | None) -> Rows:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rowtune.errors import FormatError
+from rowtune.tables.tensorfile import flat_bytes
 from rowtune.vectors import kinds
 from rowtune.vectors.beside import metadata_for
 from rowtune.vectors.binary import binary_runs
@@ -23,7 +24,6 @@ from rowtune.vectors.mapped_pages import forget
 from rowtune.vectors.opening import resolve
 from rowtune.vectors.reading import load, read_rows
 from rowtune.vectors.source import Source
-from rowtune.tables.tensorfile import flat_bytes
 from rowtune.vectors.unpacking import packing_of, unpacking
 from rowtune.vectors.vectors import Matrix, Progress, Vectors
 from rowtune.vectors.words import Words, encode
