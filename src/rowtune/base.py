@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rowtune.errors import ShapeError
 from rowtune.quantized import Quantized
+from rowtune.tables.mapped_pages import forget
 
 Base: TypeAlias = "NDArray[Any] | Quantized"
 _BYTES_AT_A_TIME = 1 << 24
@@ -70,8 +71,8 @@ def fingerprint(
     """
     scales = None
     if isinstance(base, Quantized):
-        dtype_name = None if base.kind == "float16" else base.kind
-        base, scales = base.codes, base.scales
+        dtype_name, scales = None if base.kind == "float16" else base.kind, base.scales
+        base = base.codes
     little = base.dtype.newbyteorder("<")
     name = dtype_name or little.str
     digest = hashlib.sha256(f"{base.shape[0]}x{base.shape[1]} {name}\n".encode())
@@ -84,6 +85,7 @@ def fingerprint(
                 piece = piece.copy()  # noqa: PLW2901
                 piece[without[lo:hi] - first] = 0
         digest.update(np.ascontiguousarray(piece, dtype=little).data.cast("B"))
+        forget(base)
     if scales is not None:
         for piece in _pieces(scales):
             digest.update(np.ascontiguousarray(piece, dtype="<f4").data.cast("B"))

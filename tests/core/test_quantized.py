@@ -192,7 +192,9 @@ def test_copies_and_pickles_are_read_only_as_well(weights, kind):
             assert array is None or not array.flags.writeable
 
 
-@pytest.mark.parametrize(("base", "block"), [("f2", "f4"), ("f4", "f8"), ("f8", "f4"), ("f4", "f2")])
+@pytest.mark.parametrize(
+    ("base", "block"), [("f2", "f4"), ("f4", "f8"), ("f8", "f4"), ("f4", "f2")]
+)
 def test_a_block_of_another_dtype_than_its_base(weights, base, block, tmp_path):
     narrow = weights.astype(base)
     table = Table(narrow, train=TRAINED, lr=1e-4, rule="sgd", dtype=block)

@@ -17,7 +17,8 @@ ROOT = Path(rowtune.__file__).parent
 ROOMS = [
     ["errors"],
     ["atomic", "rows", "rules", "finite", "bounds", "quantized"],
-    ["step", "base", "ledger", "tables"],
+    ["tables"],
+    ["step", "base", "ledger"],
     ["kernels", "patch"],
     ["patch_file"],
     ["apply", "numpy_verbs", "checks", "assemble", "subset"],

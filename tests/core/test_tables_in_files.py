@@ -75,7 +75,7 @@ def test_quantizing_into_a_file_gives_the_same_bytes(weights, kind, tmp_path, mo
     save_table(tmp_path / "b.safetensors", quantize(weights, kind))
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert is_mapped(made.codes) and seen[-1] == ("writing", N, N) and len(seen) == 9
-    with pytest.raises(FormatError, match="ends in .safetensors"):
+    with pytest.raises(FormatError, match=r"ends in .safetensors"):
         quantize(weights, kind, into=tmp_path / "a.npy")
 
 
@@ -103,7 +103,7 @@ def test_a_matrix_is_chosen_by_name(weights, tmp_path):
     path = tmp_path / "t.safetensors"
     save_file({"a": weights, "b": weights[:3], "ids": np.arange(4), "bias": weights[0]}, path)
     assert len(open_table(path, "b")) == 3
-    with pytest.raises(FormatError, match="which tensor. There are 'a', 'b'"):
+    with pytest.raises(FormatError, match=r"which tensor. There are 'a', 'b'"):
         open_table(path)
     with pytest.raises(FormatError, match="no matrix 'ids'; there are 'a', 'b'"):
         open_table(path, "ids")
@@ -149,7 +149,7 @@ def test_a_file_that_is_cut_anywhere_is_refused(weights, ending, tmp_path):
     whole = path.read_bytes()
     for length in [*range(0, 140, 7), len(whole) - 1]:
         path.write_bytes(whole[:length])
-        with pytest.raises(FormatError, match="damaged|empty|header"):
+        with pytest.raises(FormatError, match=r"damaged|empty|header"):
             open_table(path)
 
 
@@ -210,7 +210,7 @@ def test_other_names_and_missing_files(weights, tmp_path):
         open_table(tmp_path / "t.npy")
     with pytest.raises(FileNotFoundError):
         open_table(tmp_path / "t.safetensors")
-    with pytest.raises(FormatError, match=".safetensors or .npy"):
+    with pytest.raises(FormatError, match=r".safetensors or .npy"):
         save_table(tmp_path / "t.txt", weights)
     with pytest.raises(FormatError, match=r"quantized table \(bfloat16\) goes into"):
         save_table(tmp_path / "t.npy", quantize(weights, "bfloat16"))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.errors import FormatError
+from rowtune.tables.mapped_pages import map_behind
 from rowtune.tables.npy_file import unaligned
 from rowtune.tables.tensorfile import DTYPES, Place
 
@@ -42,6 +43,6 @@ def map_place(file: str, key: str, place: Place) -> NDArray[Any]:
 
 def expect_scattered_reads(array: NDArray[Any]) -> None:
     """Keep the system from reading, for each row, the next hundred kilobytes as well."""
-    mapped = getattr(array, "_mmap", None)
+    mapped = map_behind(array)
     if mapped is not None and hasattr(mmap, "MADV_RANDOM"):  # which Windows has not
         mapped.madvise(mmap.MADV_RANDOM)

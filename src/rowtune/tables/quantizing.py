@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rowtune import quantized
 from rowtune.quantized import Quantized
+from rowtune.tables.mapped_pages import forget
 from rowtune.tables.opening import open_table
 from rowtune.tables.saving import Piece, Progress, layout, write
 
@@ -62,3 +63,4 @@ def quantize(
 def _pieces(weights: NDArray[Any], kind: str) -> Iterator[Piece]:
     for piece, codes, scales in quantized.narrowed(weights, kind):
         yield piece.start, codes, scales
+        forget(weights)

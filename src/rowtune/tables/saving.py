@@ -13,6 +13,7 @@ from rowtune.atomic import replacing
 from rowtune.errors import FormatError, ShapeError
 from rowtune.quantized import Quantized
 from rowtune.tables.layout import Layout, npy_layout, safetensors_layout
+from rowtune.tables.mapped_pages import forget
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 # Rows from a place on: values or codes, and scales where there are some.
@@ -108,3 +109,4 @@ def _pieces(table: NDArray[Any] | Quantized, values: NDArray[Any]) -> Iterable[P
     for first in range(0, len(values), step):
         piece = slice(first, first + step)
         yield first, values[piece], None if scales is None else scales[piece]
+        forget(values)

@@ -38,9 +38,13 @@ def fingerprint_of(module: RowModule) -> str:
     owner may have changed since.
     """
     assert module._base is not None
-    found = module._fingerprint or fingerprint(module._base, scales=module._scales)
-    module._fingerprint = found if module._mapped else None
-    return found
+    file = module._mapped
+    if module._fingerprint is not None:
+        return module._fingerprint
+    if file is None or isinstance(file, Tensor):
+        return fingerprint(module._base, scales=module._scales)
+    module._fingerprint = array_fingerprint(file)
+    return module._fingerprint
 
 
 def is_one_row(base: Tensor) -> bool:

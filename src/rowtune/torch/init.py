@@ -116,7 +116,7 @@ def _pieces(table: Tensor, among: Tensor | Rows | None) -> Iterator[Tensor]:
         return
     rows = max(1, _PIECE // max(1, width))
     for start in range(0, count, rows):
-        yield _kept(torch.arange(start, min(start + rows, count)), among)
+        yield _kept(torch.arange(start, min(start + rows, count), device="cpu"), among)
 
 
 def _kept(ids: Tensor, among: Tensor | Rows | None) -> Tensor:

@@ -242,14 +242,10 @@ class _Lookup(torch.autograd.Function):
         return _lookup_backward(ctx, grads[0], None, alone)
 
 
-def rows_of(
-    block: Tensor, base: Tensor | None, added: Tensor | None, columns: Tensor | None,
-    slot_map: Tensor | None, trainable: Tensor | None, pending: Tensor, ids: Tensor, num_rows: int,
-    sparse: bool, by_frequency: bool, scales: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+def rows_of(block: Tensor, *others: Any, scales: Tensor | None = None) -> Tensor:
     """The rows alone that `lookup` gives for the same arguments."""
-    tensors = (base, added, columns, slot_map, trainable, pending, ids)
+    *tensors, _, _, _ = others
     refuse_tangents(block)
     call: Any = _Lookup.apply if nobody_looks_on(block, *tensors, scales) else lookup
-    rows: Tensor = call(block, *tensors, num_rows, sparse, by_frequency, scales)[0]
+    rows: Tensor = call(block, *others, scales)[0]
     return rows

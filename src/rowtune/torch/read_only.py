@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rowtune.errors import FrozenRowError
 
@@ -17,12 +19,17 @@ _WRITE = {"__setitem__", "__set__", "__iadd__", "__isub__", "__imul__", "__itrue
           "__irshift__", "set_data", "__dlpack__", "to_dlpack"}  # fmt: skip
 
 
-class ReadOnly(Tensor):
+# Which write to some of their arguments, and do not say so even in their schemas.
+_STATISTICS = {"batch_norm", "instance_norm", "native_batch_norm", "cudnn_batch_norm"}
+
+
+class ReadOnly(Tensor):  # type: ignore[no-untyped-call]
     """A tensor that refuses what would write into it; other operations give plain tensors, but for
     views, which refuse as well.
     """
 
     refusal = "this tensor is read-only"
+    watched = False  # whether functions are watched that write without saying so in their names
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -30,7 +37,7 @@ class ReadOnly(Tensor):
         target = _written(getattr(func, "__name__", ""), args, kwargs)
         if target is not None:
             raise FrozenRowError(target.refusal)
-        with torch._C.DisableTorchFunctionSubclass():
+        with torch._C.DisableTorchFunctionSubclass(), _watch(args, kwargs):
             result = func(*args, **kwargs)
         if not args or not isinstance(args[0], ReadOnly):
             return result
@@ -51,6 +58,35 @@ class ReadOnly(Tensor):
         return copied
 
 
+class _NoWrites(TorchDispatchMode):
+    """Sees every operator that runs, and which of its arguments it writes to."""
+
+    def __init__(self, guarded: list[ReadOnly]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._memory = {_memory_of(tensor): tensor for tensor in guarded}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = {
+            **dict(zip((a.name for a in func._schema.arguments), args, strict=False)),
+            **kwargs,
+        }
+        for argument in func._schema.arguments:
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                self._check(given.get(argument.name))
+        return func(*args, **kwargs)
+
+    def _check(self, written: Any) -> None:
+        for tensor in written if isinstance(written, (tuple, list)) else [written]:
+            if isinstance(tensor, Tensor) and _memory_of(tensor) in self._memory:
+                raise FrozenRowError(self._memory[_memory_of(tensor)].refusal)
+
+
+def _watch(args: Any, kwargs: Any) -> Any:
+    watched = [t for t in (*args, *kwargs.values()) if isinstance(t, ReadOnly) and t.watched]
+    return _NoWrites(watched) if watched else nullcontext()
+
+
 def plain(tensor: Any) -> Any:
     """The same tensor without its guard, for those who write nothing."""
     if not isinstance(tensor, ReadOnly):
@@ -65,6 +101,8 @@ def _written(name: str, args: Any, kwargs: Any) -> ReadOnly | None:
     if found is not None:
         return found
     name = name.split(".", maxsplit=1)[0]  # of an operator's overload
+    if name in _STATISTICS:
+        return _first_guarded([*args, *kwargs.values()])
     in_place = name.endswith("_") and not name.endswith("__") and name not in _HARMLESS
     if in_place or name in _WRITE or kwargs.get("inplace") is True:
         # Functions such as torch.nn.init's give their tensor by name.

@@ -13,14 +13,16 @@ from rowtune.errors import FrozenRowError, RuleError
 from rowtune.rows import Choice, Rows
 from rowtune.torch import assembled, growth, ops, state_dict
 from rowtune.torch.checks import as_choice, as_ids
+from rowtune.torch.frozen_storage import FrozenStorage, moved
 from rowtune.torch.init import Init, rows_like
 from rowtune.torch.parameter import RowParameter
-from rowtune.torch.stored import Stored, guarded, rows_at, widened
+from rowtune.torch.stored import Stored, rows_at, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_LARGE_FILE = 1 << 30  # bytes, which nobody expects in a checkpoint beside the file itself
 # Shown where they are something else.
 _USUAL = {
     "padding_idx": None,
@@ -32,7 +34,7 @@ _USUAL = {
 }
 
 
-class RowModule(nn.Module):
+class RowModule(FrozenStorage, nn.Module):
     """A table of N x D, of which k rows are a parameter and the others are not.
 
     Attributes
@@ -43,8 +45,8 @@ class RowModule(nn.Module):
         The frozen storage, never written. Neither parameter nor buffer: DDP would broadcast a
         buffer in every forward pass.
     save_base : bool
-        Whether ``state_dict()`` holds the base. By default it does, but for what is mapped from a
-        file: of that it holds the fingerprint, for which the file is read once.
+        Whether ``state_dict()`` holds the base. By default it does, but for a file of more than
+        1 GiB that is mapped: of that it holds the fingerprint, for which the file is read once.
     """
 
     num_embeddings: int
@@ -55,10 +57,6 @@ class RowModule(nn.Module):
     scale_grad_by_freq: bool
     sparse: bool
     rows: Rows
-    _base: Tensor | None
-    _scales: Tensor | None
-    _fingerprint: str | None
-    _mapped: bool
     save_base: bool = True
 
     # --- construction ------------------------------------------------------------------------
@@ -86,7 +84,7 @@ class RowModule(nn.Module):
                 self._hold(one.expand_as(weight))
             else:
                 self._hold(weight, scales, mapped)
-                if mapped:
+                if mapped is not None and weight.nbytes > _LARGE_FILE:
                     self.save_base = False
             rows = rows_at(weight, scales, ids).to(dtype)
             rows = rows if self._columns is None else rows.index_select(1, self._columns)
@@ -121,27 +119,6 @@ class RowModule(nn.Module):
         search = rows.slot_map is None and not rows.trains_all
         self._trainable = torch.from_numpy(np.array(rows.ids)).to(device) if search else None
 
-    def _hold(
-        self, base: Tensor | None, scales: Tensor | None = None, mapped: bool = False
-    ) -> None:
-        """Take tensors as the frozen storage, and make the views of them that users get."""
-        self._base, self._scales = base, scales
-        self._shown = None if base is None else guarded(base)
-        self._shown_scales = None if scales is None else guarded(scales)
-        self._fingerprint, self._mapped = None, mapped
-
-    @property
-    def base(self) -> Tensor | None:
-        """The frozen storage (N, D), of any float dtype, or int8 codes: a view that refuses writes,
-        since a frozen row never changes. None where every row trains.
-        """
-        return self._base if torch.compiler.is_compiling() else self._shown
-
-    @property
-    def base_scales(self) -> Tensor | None:
-        """The scale (N,) of each row of int8 codes; None where the base holds floats."""
-        return self._scales if torch.compiler.is_compiling() else self._shown_scales
-
     # --- rows --------------------------------------------------------------------------------
 
     @property
@@ -170,7 +147,7 @@ class RowModule(nn.Module):
         return ops.rows_of(
             self.block, self._base, self._added, self._columns, self._slot_map, self._trainable,
             self._pending(), ids, self.num_embeddings, self.sparse, self.scale_grad_by_freq,
-            self._scales,
+            scales=self._scales,
         )  # fmt: skip
 
     def _settle(self, ids: Tensor | None = None) -> None:
@@ -252,7 +229,7 @@ class RowModule(nn.Module):
             self._parameters[name] = RowParameter(self.block.detach(), self.block.requires_grad)
         probe = fn(torch.empty(0, dtype=self.block.dtype, device=self._home()))
         if self._base is not None and self._base.device != probe.device:
-            self._hold(_moved(self._base, probe.device), _moved(self._scales, probe.device))
+            self._hold(moved(self._base, probe.device), moved(self._scales, probe.device))
         if self._added is not None:
             self._added = self._added.to(probe.device)
         self._place(probe.device)
@@ -292,20 +269,12 @@ class RowModule(nn.Module):
         self._settle()
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        for shared in (self._base, self._scales, self._shown, self._shown_scales,
+        for shared in (self._base, self._scales, self._shown, self._shown_scales, self._mapped,
                        self._slot_map, self._trainable):  # fmt: skip
             if shared is not None:
                 memo[id(shared)] = shared
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickles, in which a guarded tensor would be a plain one."""
-        return {**self.__dict__, "_shown": None, "_shown_scales": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._hold(self._base, self._scales)
 
     def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}, {len(self.rows)} rows train"
@@ -316,13 +285,6 @@ class RowModule(nn.Module):
             if value != usual:
                 text += f", {name}={value!r}"
         return text
-
-
-def _moved(frozen: Tensor | None, device: torch.device) -> Any:
-    """On another device; what was made on "meta" gets its bytes later, from a checkpoint."""
-    if frozen is None or not frozen.is_meta:
-        return None if frozen is None else frozen.to(device)
-    return torch.empty_like(frozen, device=device)
 
 
 def _tidied(chosen: Rows, padding_idx: int | None) -> Rows:

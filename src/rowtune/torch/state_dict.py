@@ -145,10 +145,13 @@ def _take_base(module: RowModule, saved: Checkpoint, base: Tensor) -> None:
         row = saved.rows(pad, saved.frozen_dtype)[0]
         module._hold(row.clone().to(device).expand(len(base), -1))
         return
-    if not _agrees(module, saved, base):
-        new = torch.empty(base.shape, dtype=saved.frozen_dtype)
+    dtype = _dtype_for(module, saved)
+    if not _agrees(module, saved, base, dtype):
+        new = torch.empty(base.shape, dtype=dtype)
         for at in range(0, len(base), _PIECE):
-            new[at : at + _PIECE] = _base_rows(module, saved, at, min(at + _PIECE, len(base)))
+            new[at : at + _PIECE] = _base_rows(
+                module, saved, at, min(at + _PIECE, len(base)), dtype
+            )
         module._hold(new.to(device))
     if module._columns is not None and len(base) < module.num_embeddings:
         added = torch.arange(len(base), module.num_embeddings)
@@ -180,12 +183,22 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return same_bits(one, other) if one.is_floating_point() else torch.equal(one.cpu(), other.cpu())
 
 
-def _agrees(module: RowModule, saved: Checkpoint, base: Tensor) -> bool:
-    if base.dtype != saved.frozen_dtype or base.is_meta:
+def _dtype_for(module: RowModule, saved: Checkpoint) -> torch.dtype:
+    """Of a base from the checkpoint: its own, or the wider one of its block where rows that were
+    trained there are frozen here.
+    """
+    ids = saved.row_ids[saved.row_ids < module.num_embeddings].numpy()
+    if (module.rows.slots(ids) >= 0).all():
+        return saved.frozen_dtype
+    return torch.promote_types(saved.frozen_dtype, saved.block.dtype)
+
+
+def _agrees(module: RowModule, saved: Checkpoint, base: Tensor, dtype: torch.dtype) -> bool:
+    if base.dtype != dtype or base.is_meta:
         return False
     for at in range(0, len(base), _PIECE):
         end = min(at + _PIECE, len(base))
-        ours, theirs = base[at:end].cpu(), _base_rows(module, saved, at, end)
+        ours, theirs = base[at:end].cpu(), _base_rows(module, saved, at, end, dtype)
         if same_bits(ours, theirs):
             continue
         if module._columns is not None:
@@ -196,10 +209,12 @@ def _agrees(module: RowModule, saved: Checkpoint, base: Tensor) -> bool:
     return True
 
 
-def _base_rows(module: RowModule, saved: Checkpoint, begin: int, end: int) -> Tensor:
+def _base_rows(
+    module: RowModule, saved: Checkpoint, begin: int, end: int, dtype: torch.dtype
+) -> Tensor:
     """Rows begin to end of a base for this module: as trained where they are frozen here."""
     ids = torch.arange(begin, end)
-    rows = saved.original(ids)
+    rows = saved.original(ids).to(dtype)
     now_frozen = saved.trains(ids)
     if module._columns is None or _same_columns(module, saved):
         now_frozen &= _frozen_here(module, begin, end)

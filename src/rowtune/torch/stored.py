@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import warnings
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from rowtune.errors import ShapeError
 from rowtune.quantized import Quantized
+from rowtune.tables.mapped_pages import map_behind
 from rowtune.torch.read_only import ReadOnly, plain
 
 
@@ -21,7 +21,7 @@ class Stored(NamedTuple):
     values: Tensor  # (N, D) floats, or int8 codes
     scales: Tensor | None  # float32 (N,), with codes
     dtype: torch.dtype  # of rows that are looked up
-    mapped: bool  # a file
+    mapped: Any  # what it came as, if that is a file; else None
 
 
 class FrozenBase(ReadOnly):
@@ -29,6 +29,7 @@ class FrozenBase(ReadOnly):
     would end the process.
     """
 
+    watched = True
     refusal = (
         "the base is frozen, and nothing was written; train rows with train=, and write those: "
         "embedding.block.data[...]"
@@ -52,7 +53,7 @@ def as_stored(weights: Any, dtype: torch.dtype | None = None) -> Stored:
     if isinstance(weights, Quantized):
         values = _over(weights.codes)
         scales = None if weights.scales is None else _over(weights.scales)
-        mapped, native = _is_mapped(weights.codes), torch.float32
+        mapped, native = map_behind(weights.codes) is not None, torch.float32
     elif isinstance(weights, Tensor):
         values = plain(weights.detach())
         mapped, native = _is_file(values), values.dtype
@@ -63,7 +64,7 @@ def as_stored(weights: Any, dtype: torch.dtype | None = None) -> Stored:
                 f"weights have dtype {array.dtype}; expected native floats of 2 to 8 bytes"
             )
         values = _over(array)
-        mapped, native = _is_mapped(array), values.dtype
+        mapped, native = map_behind(array) is not None, values.dtype
     if values.ndim != 2 or not (values.is_floating_point() or scales is not None):
         raise ShapeError(
             f"weights have shape {tuple(values.shape)} and dtype {values.dtype}; expected a table "
@@ -71,7 +72,7 @@ def as_stored(weights: Any, dtype: torch.dtype | None = None) -> Stored:
         )
     if dtype is not None and not dtype.is_floating_point:
         raise ShapeError(f"dtype is {dtype}; expected a float, for rows that are looked up")
-    return Stored(values, scales, native if dtype is None else dtype, mapped)
+    return Stored(values, scales, dtype or native, weights if mapped else None)
 
 
 def widened(values: Tensor, scales: Tensor | None) -> Tensor:
@@ -94,13 +95,6 @@ def _over(array: np.ndarray[Any, Any]) -> Tensor:
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         tensor = torch.from_numpy(array.view(np.int16) if is_bits else array)
     return tensor.view(torch.bfloat16) if is_bits else tensor
-
-
-def _is_mapped(array: Any) -> bool:
-    """Whether a file is behind an array, under however many views."""
-    while isinstance(array, np.ndarray):
-        array = array.base
-    return isinstance(array, mmap.mmap)
 
 
 def _is_file(tensor: Tensor) -> bool:
