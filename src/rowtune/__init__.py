@@ -18,6 +18,10 @@ _HOME = {
     "Vocabulary": "rowtune.vocabulary",
     "apply_patch": "rowtune.apply",
     "Vectors": "rowtune.vectors",
+    "Quantized": "rowtune.quantized",
+    "open_table": "rowtune.tables",
+    "save_table": "rowtune.tables",
+    "quantize": "rowtune.tables",
     "load": "rowtune.vectors",
     "save": "rowtune.vectors",
     "verify": "rowtune.vectors",
@@ -33,6 +37,10 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "StateFolder",
     "Vocabulary",
     "apply_patch",
+    "open_table",
+    "save_table",
+    "quantize",
+    "Quantized",
     "Vectors",
     "load",
     "save",
@@ -52,9 +60,13 @@ if TYPE_CHECKING:
     from rowtune.kernels.threads import get_num_threads as get_num_threads
     from rowtune.kernels.threads import set_num_threads as set_num_threads
     from rowtune.learn.extend import extend as extend
+    from rowtune.quantized import Quantized as Quantized
     from rowtune.rows import Rows as Rows
     from rowtune.state_folder import StateFolder as StateFolder
     from rowtune.table import Table as Table
+    from rowtune.tables import open_table as open_table
+    from rowtune.tables import quantize as quantize
+    from rowtune.tables import save_table as save_table
     from rowtune.vectors import Vectors as Vectors
     from rowtune.vectors import load as load
     from rowtune.vectors import save as save

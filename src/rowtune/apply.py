@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rowtune.base import as_base, fingerprint
+from rowtune.base import Base, as_base, copy_into, fingerprint
 from rowtune.errors import PatchError
 from rowtune.patch import Patch, check_fingerprint
 from rowtune.patch_file import read_patch
+from rowtune.quantized import Quantized
 
 
 def apply_patch(
-    base: ArrayLike, *paths: str | os.PathLike[str], force: bool = False
+    base: ArrayLike | Quantized, *paths: str | os.PathLike[str], force: bool = False
 ) -> NDArray[Any]:
     """A new table: ``base`` with the rows of the patches in place of its own.
 
     Parameters
     ----------
-    base : N x D floats
-        The table that the patches were trained on; it is not changed.
+    base : N x D floats, or Quantized
+        The table that the patches were trained on; it is not changed. The new one has the dtype of
+        the patches where that is wider, as it is over a `Quantized`.
     *paths
         Patches of disjoint rows, in any order.
     force : bool
@@ -41,8 +43,9 @@ def apply_patch(
             check_fingerprint(patch, path, own)
         _check_base(patch, path, table)
     num_rows = max([len(table), *(patch.shape[0] for patch in patches)])
-    result = np.zeros((num_rows, table.shape[1]), dtype=table.dtype)
-    result[: len(table)] = table
+    dtype = np.result_type(table.dtype, *(patch.rows.dtype for patch in patches))
+    result = np.zeros((num_rows, table.shape[1]), dtype)
+    copy_into(result, table)
     written = np.zeros(
         result.shape if any(p.columns is not None for p in patches) else num_rows, bool
     )
@@ -56,10 +59,11 @@ def apply_patch(
     return result
 
 
-def _check_base(patch: Patch, path: str | os.PathLike[str], table: NDArray[Any]) -> None:
+def _check_base(patch: Patch, path: str | os.PathLike[str], table: Base) -> None:
     """What no insisting can mend: rows of another length or type, or ids that mean others."""
     own = (len(table), table.shape[1], str(table.dtype.newbyteorder("=")))
-    if (patch.base_rows, patch.shape[1], patch.dtype_name) != own:
+    wider = not patch.bits_of and np.can_cast(table.dtype, patch.rows.dtype)
+    if (patch.base_rows, patch.shape[1]) != own[:2] or not (wider or patch.dtype_name == own[2]):
         raise PatchError(
             f"{path} was made for a base of {patch.base_rows} x {patch.shape[1]} "
             f"{patch.dtype_name}; this one is {own[0]} x {own[1]} {own[2]}"

@@ -1,7 +1,8 @@
 """Put rows of the base and rows of the block together: for a lookup, or for the whole matrix.
 
 Rows that were added are in the block; ``added`` keeps what they began with, and is read for their
-frozen columns only. It is never joined to the base, which would copy that.
+frozen columns only. It is never joined to the base, which would copy that. Of a quantized base
+the rows that are looked up are widened, and no others.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rowtune.base import Base, copy_into, rows_of
+
 
 def lookup(
-    base: NDArray[Any],
+    base: Base,
     added: NDArray[Any],
     block: NDArray[Any],
     columns: NDArray[np.int64] | None,
@@ -30,19 +33,19 @@ def lookup(
         if trainable.all():
             np.take(block, slots, axis=0, out=out, mode="clip")
             return out
-        out[~trainable] = base[ids[~trainable]]
+        out[~trainable] = rows_of(base, ids[~trainable])
         out[trainable] = block[slots[trainable]]
         return out
     new = ids >= len(base)
     out = np.empty((len(ids), base.shape[1]), block.dtype)
-    out[~new] = base[ids[~new]]
+    out[~new] = rows_of(base, ids[~new])
     out[new] = added[ids[new] - len(base)]
     out[np.ix_(trainable, columns)] = block[slots[trainable]]
     return out
 
 
 def whole(
-    base: NDArray[Any],
+    base: Base,
     added: NDArray[Any],
     block: NDArray[Any],
     columns: NDArray[np.int64] | None,
@@ -50,7 +53,7 @@ def whole(
 ) -> NDArray[Any]:
     """A new array: ``base`` and ``added``, with the block's rows in place of the trainable ones."""
     matrix = np.empty((len(base) + len(added), base.shape[1]), block.dtype)
-    matrix[: len(base)] = base
+    copy_into(matrix, base)
     matrix[len(base) :] = added
     if columns is None:
         matrix[trainable] = block

@@ -1,26 +1,35 @@
-"""The base: the frozen storage of a table, read-only, never copied, and its fingerprint."""
+"""The base: the frozen storage of a table, read-only, never copied, and its fingerprint.
+
+An array or a memory map, or a `Quantized`, of which only rows that are asked for are widened.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rowtune.errors import ShapeError
+from rowtune.quantized import Quantized
+from rowtune.tables.mapped_pages import forget
 
+Base: TypeAlias = "NDArray[Any] | Quantized"
 _BYTES_AT_A_TIME = 1 << 24
 
 
-def as_base(weights: ArrayLike) -> NDArray[Any]:
-    """A read-only view of ``weights`` (N x D floats); a memory map stays one.
+def as_base(weights: ArrayLike | Quantized) -> Base:
+    """A read-only view of ``weights`` (N x D floats); a memory map stays one, and so does a
+    `Quantized`.
 
     Raises
     ------
     ShapeError
         Not two-dimensional, or not of a float dtype that NumPy has.
     """
+    if isinstance(weights, Quantized):
+        return weights
     base = np.asarray(weights)
     if base.ndim != 2:
         raise ShapeError(
@@ -37,15 +46,33 @@ def as_base(weights: ArrayLike) -> NDArray[Any]:
     return base
 
 
+def rows_of(base: Base, ids: Any) -> NDArray[Any]:
+    """Rows of ids in range (n,) or of a slice: of a `Quantized` as new float32 values (n, D)."""
+    return base.rows(ids) if isinstance(base, Quantized) else base[ids]
+
+
+def copy_into(matrix: NDArray[Any], base: Base) -> None:
+    """Put all rows of the base at the beginning of a new ``matrix``, by pieces."""
+    rows = max(1, _BYTES_AT_A_TIME // max(1, matrix[:1].nbytes))
+    for start in range(0, len(base), rows):
+        piece = slice(start, min(start + rows, len(base)))
+        matrix[piece] = rows_of(base, piece)
+
+
 def fingerprint(
-    base: NDArray[Any], dtype_name: str | None = None, without: NDArray[np.int64] | None = None
+    base: Base, dtype_name: str | None = None, without: NDArray[np.int64] | None = None
 ) -> str:
     """SHA-256, in hex, of a table's shape, dtype and bytes (rows in order, little-endian).
 
     Two tables have the same fingerprint exactly where every row has the same bits. ``dtype_name``
     is for a dtype that NumPy has not, whose bits come as integers. Rows ``without`` (ascending ids)
-    count as zeros: what stands in them does not matter.
+    count as zeros: what stands in them does not matter. A `Quantized` has that of its codes, which
+    with int8 are followed by the scales.
     """
+    scales = None
+    if isinstance(base, Quantized):
+        dtype_name, scales = None if base.kind == "float16" else base.kind, base.scales
+        base = base.codes
     little = base.dtype.newbyteorder("<")
     name = dtype_name or little.str
     digest = hashlib.sha256(f"{base.shape[0]}x{base.shape[1]} {name}\n".encode())
@@ -58,6 +85,10 @@ def fingerprint(
                 piece = piece.copy()  # noqa: PLW2901
                 piece[without[lo:hi] - first] = 0
         digest.update(np.ascontiguousarray(piece, dtype=little).data.cast("B"))
+        forget(base)
+    if scales is not None:
+        for piece in _pieces(scales):
+            digest.update(np.ascontiguousarray(piece, dtype="<f4").data.cast("B"))
     return digest.hexdigest()
 
 

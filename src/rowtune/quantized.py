@@ -6,7 +6,7 @@ a file that is mapped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from rowtune.errors import NonFiniteError, ShapeError
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 
-_CODES = {"int8": np.int8, "float16": np.float16, "bfloat16": np.uint16}
+_CODES: dict[str, type[Any]] = {"int8": np.int8, "float16": np.float16, "bfloat16": np.uint16}
 _LARGEST_CODE = 127  # and never -128, so that a row and its negative have the same bits but signs
 _PIECE = 1 << 22  # values that are widened at a time: 16 MB
 
@@ -83,6 +83,15 @@ class Quantized:
     def __repr__(self) -> str:
         return f"Quantized({self.shape[0]} x {self.shape[1]} {self.kind})"
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for array in (self.codes, self.scales):
+            if array is not None:
+                array.flags.writeable = False  # which a pickle does not remember
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Quantized:
+        return self  # it never changes
+
     def rows(self, ids: Any) -> NDArray[np.float32]:
         """Rows of ids in range (n,), or of a slice, as new float32 values (n, D)."""
         scales = None if self.scales is None else self.scales[ids]
@@ -105,26 +114,21 @@ def widened(codes: NDArray[Any], scales: NDArray[np.float32] | None = None) -> N
 def quantize(
     weights: NDArray[Any], kind: str = "int8", *, progress: Progress | None = None
 ) -> Quantized:
-    """``weights`` in fewer bits, made by pieces: a memory map is never in memory whole.
+    """``weights`` in fewer bits, in memory: see `rowtune.quantize`, which can also write a file."""
+    count, width = np.shape(weights) if np.ndim(weights) == 2 else (0, 0)
+    codes = np.empty((count, width), check(weights, kind))
+    scales = np.empty(count, np.float32) if kind == "int8" else None
+    for piece, some, their_scales in narrowed(weights, kind):
+        codes[piece] = some
+        if scales is not None:
+            scales[piece] = their_scales
+        if progress is not None:
+            progress("quantize", piece.stop, count)
+    return Quantized(codes, scales)
 
-    ``"int8"`` keeps max |row| / 127 as the scale of each row, and rounds to the nearest code
-    (symmetric absmax quantization by row: Dettmers et al., "LLM.int8()", NeurIPS 2022, section
-    2.1): a value is off by at most half of its row's scale, 0.4 % of the row's largest.
-    ``"float16"`` and ``"bfloat16"`` round to the nearest, ties to even.
 
-    Parameters
-    ----------
-    weights : N x D floats
-    kind : "int8", "float16" or "bfloat16"
-    progress : callable of (stage, rows done, rows in all), optional
-
-    Raises
-    ------
-    ShapeError
-        Not a matrix of floats, or an unknown kind.
-    NonFiniteError
-        With int8, a row that holds NaN or infinity; with float16, a value that becomes infinite.
-    """
+def check(weights: NDArray[Any], kind: str) -> type[Any]:
+    """The dtype of the codes; `ShapeError` for what is no matrix of floats, or an unknown kind."""
     if kind not in _CODES:
         raise ShapeError(f"kind={kind!r} is unknown; expected one of {', '.join(_CODES)}")
     if getattr(weights, "ndim", 0) != 2 or weights.dtype.kind != "f":
@@ -132,21 +136,26 @@ def quantize(
             f"weights have shape {np.shape(weights)} and dtype {getattr(weights, 'dtype', None)}; "
             "expected a matrix of floats"
         )
+    return _CODES[kind]
+
+
+def narrowed(
+    weights: NDArray[Any], kind: str
+) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.float32] | None]]:
+    """Which rows, their codes and their scales, a piece at a time."""
     count, width = weights.shape
-    codes = np.empty((count, width), _CODES[kind])
-    scales = np.empty(count, np.float32) if kind == "int8" else None
     rows = max(1, _PIECE // max(1, width))
     for start in range(0, count, rows):
         piece = slice(start, min(start + rows, count))
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # what is too large is infinite now, and refused as such
             wide = np.asarray(weights[piece], np.float32)
-        narrow = _NARROWED[kind](wide, start)
-        codes[piece] = narrow[0]
-        if scales is not None:
-            scales[piece] = narrow[1]
-        if progress is not None:
-            progress("quantize", piece.stop, count)
-    return Quantized(codes, scales)
+        if kind != "int8":
+            narrow = _NARROWED[kind](wide)
+            lost = np.isinf(widened(narrow)) & np.isfinite(weights[piece])
+            _refuse(lost.any(axis=1), start, f"holds a number that {_TOO_LARGE[kind]}")
+            yield piece, narrow, None
+        else:
+            yield piece, *_int8(wide, start)
 
 
 def _int8(wide: NDArray[np.float32], first: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
@@ -160,28 +169,27 @@ def _int8(wide: NDArray[np.float32], first: int) -> tuple[NDArray[Any], NDArray[
     return np.clip(codes, -_LARGEST_CODE, _LARGEST_CODE).astype(np.int8), scales
 
 
-def _float16(wide: NDArray[np.float32], first: int) -> tuple[NDArray[Any]]:
+def _float16(wide: NDArray[np.float32]) -> NDArray[Any]:
     with np.errstate(over="ignore"):
-        half = wide.astype(np.float16)
-    _refuse(
-        (np.isinf(half) & np.isfinite(wide)).any(axis=1), first,
-        "holds a value that float16 cannot; take bfloat16",
-    )  # fmt: skip
-    return (half,)
+        return wide.astype(np.float16)
 
 
-def _bfloat16(wide: NDArray[np.float32], first: int) -> tuple[NDArray[Any]]:  # noqa: ARG001
+def _bfloat16(wide: NDArray[np.float32]) -> NDArray[Any]:
     bits = np.ascontiguousarray(wide).view(np.uint32)
     # To nearest, ties to even, in integers; NaN keeps the upper half of its payload and stays NaN.
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     nan = (bits >> np.uint32(16)) | np.uint32(0x40)
-    return (np.where(np.isnan(wide), nan, rounded).astype(np.uint16),)
+    codes: NDArray[Any] = np.where(np.isnan(wide), nan, rounded).astype(np.uint16)
+    return codes
 
 
-_NARROWED: dict[str, Callable[[NDArray[np.float32], int], tuple[Any, ...]]] = {
-    "int8": _int8,
+_NARROWED: dict[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
     "float16": _float16,
     "bfloat16": _bfloat16,
+}
+_TOO_LARGE = {
+    "float16": "float16 cannot hold; take bfloat16",
+    "bfloat16": "bfloat16 cannot hold; keep the table as it is",
 }
 
 

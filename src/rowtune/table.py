@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from rowtune import assemble, checks
-from rowtune.base import as_base
+from rowtune.base import as_base, rows_of
 from rowtune.block import Block
 from rowtune.bounds import Bounds
-from rowtune.errors import IdError
+from rowtune.errors import IdError, ShapeError
+from rowtune.quantized import Quantized
 from rowtune.row_memory import RowMemory
 from rowtune.rows import Choice, Rows, as_ids
 from rowtune.rules import Rule
@@ -29,9 +30,9 @@ class Table(TableFiles, TableHyper):
 
     Parameters
     ----------
-    weights : N x D floats (float16, float32, float64)
-        The whole table: an array, or a read-only memory map. It is never written, and only its
-        trainable rows are copied.
+    weights : N x D floats (float16, float32, float64), or Quantized
+        The whole table: an array, a read-only memory map (see `rowtune.open_table`), or fewer bits
+        (see `rowtune.quantize`). It is never written, and only its trainable rows are copied.
     train : "all", boolean mask of N, ids, or slice
         The rows that train. Ids keep the order they have; nothing is sorted or renumbered.
     rule : str or Rule
@@ -49,6 +50,9 @@ class Table(TableFiles, TableHyper):
     clip_row_norm, clip_norm, max_norm : float or None
         How long the gradient of a row, that of all touched rows together, and a touched row may be:
         see `Bounds`.
+    dtype : float16, float32, float64, or None
+        Of the block, and of rows that are looked up; None means that of ``weights``, and float32
+        over a `Quantized`. With float32, small steps add up that a float16 base would round away.
     state_folder : folder, `StateFolder` or None
         Keep state and step counts in files there, for a block whose state is larger than memory;
         results are the same. It is scratch memory and no checkpoint: see `StateFolder`.
@@ -57,7 +61,7 @@ class Table(TableFiles, TableHyper):
 
     Attributes
     ----------
-    base : N x D read-only view of ``weights``
+    base : N x D read-only view of ``weights``, or the Quantized
     rows : Rows
 
     Raises
@@ -70,7 +74,7 @@ class Table(TableFiles, TableHyper):
 
     def __init__(
         self,
-        weights: ArrayLike,
+        weights: ArrayLike | Quantized,
         train: Choice = "all",
         rule: str | Rule = "adam",
         lr: float = 1e-3,
@@ -81,6 +85,7 @@ class Table(TableFiles, TableHyper):
         clip_row_norm: float | None = None,
         clip_norm: float | None = None,
         max_norm: float | None = None,
+        dtype: DTypeLike | None = None,
         state_folder: StateFolder | str | os.PathLike[str] | None = None,
         **hyper: Any,
     ) -> None:
@@ -88,8 +93,9 @@ class Table(TableFiles, TableHyper):
         self.rows = Rows(len(self.base), train, columns)
         self._columns = self.rows.chosen_columns(self.base.shape[1])
         # Half precision cannot hold what a rule remembers; its state is float32.
-        dtype = np.float64 if self.base.dtype.itemsize == 8 else np.float32
-        self._tuned = Tuned(rule, dtype, lr=lr, **hyper)
+        self._dtype = _dtype_of(self.base.dtype if dtype is None else dtype, dtype is not None)
+        remembered = np.float64 if self._dtype.itemsize == 8 else np.float32
+        self._tuned = Tuned(rule, remembered, lr=lr, **hyper)
         bounds = Bounds(clip_row_norm, clip_norm, max_norm)
         if catch_up:
             bounds.check_catch_up()
@@ -132,7 +138,8 @@ class Table(TableFiles, TableHyper):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.base.dtype
+        """Of the block, and of rows that are looked up."""
+        return self._dtype
 
     def __len__(self) -> int:
         return self.rows.num_rows
@@ -297,10 +304,12 @@ class Table(TableFiles, TableHyper):
     def _chosen_values(self) -> NDArray[Any]:
         """A copy of what trains."""
         base, native = self.base, self.dtype.newbyteorder("=")
-        if self.rows.trains_all and base.strides[0] == 0 and not any(base[:1].tobytes()):
+        nothing = not isinstance(base, Quantized) and base.strides[0] == 0
+        if self.rows.trains_all and nothing and not any(rows_of(base, slice(1)).tobytes()):
             # numpy.zeros takes no memory until a row is written.
-            return np.zeros(self._columns_of(base).shape, native)
-        chosen = base if self.rows.trains_all else base[self.rows.ids]
+            width = base.shape[1] if self._columns is None else len(self._columns)
+            return np.zeros((len(base), width), native)
+        chosen = rows_of(base, slice(None) if self.rows.trains_all else self.rows.ids)
         return np.array(self._columns_of(chosen), dtype=native, order="C")
 
     def _with_added(self, new: NDArray[Any]) -> NDArray[Any]:
@@ -329,7 +338,8 @@ class Table(TableFiles, TableHyper):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.base.flags.writeable = False  # which a pickle does not remember
+        if isinstance(self.base, np.ndarray):
+            self.base.flags.writeable = False  # which a pickle does not remember
 
     def _checked_write(
         self, ids: ArrayLike, new: ArrayLike, check_finite: bool
@@ -338,3 +348,10 @@ class Table(TableFiles, TableHyper):
         self._block.catch_up(slots.reshape(-1))
         width = self.block.shape[1]
         return slots, checks.values(new, np.shape(ids), width, self.dtype, check_finite)
+
+
+def _dtype_of(given: DTypeLike, was_given: bool) -> np.dtype[Any]:
+    dtype = np.dtype(given)
+    if was_given and (dtype.kind != "f" or dtype.itemsize > 8):
+        raise ShapeError(f"dtype is {dtype}; expected float16, float32 or float64")
+    return dtype

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rowtune.base import fingerprint
+from rowtune.base import Base, fingerprint
 from rowtune.block import Block
 from rowtune.patch import Patch, check_fingerprint, check_fits
 from rowtune.patch_file import read_patch, write_patch
@@ -18,7 +18,7 @@ from rowtune.rows import Rows
 class TableFiles:
     """The part of `rowtune.Table` that is about files."""
 
-    base: NDArray[Any]
+    base: Base
     rows: Rows
     _block: Block
     _added: NDArray[Any]

@@ -18,7 +18,7 @@ ROOMS = [
     ["errors"],
     ["places"],
     ["atomic", "keys", "row_memory", "rows", "rules", "finite", "bounds", "quantized"],
-    ["step", "base", "ledger", "state_folder"],
+    ["step", "base", "ledger", "state_folder", "tables"],
     ["kernels", "patch"],
     ["key_maps", "patch_file", "vocabulary_file"],
     ["vocabulary"],

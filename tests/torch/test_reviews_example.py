@@ -99,7 +99,7 @@ def test_a_frozen_row_that_changes_stops_the_run(split, monkeypatch):
 
     def harmful(self, closure=None):
         step(self, closure)
-        made[-1].base[split.known.argmax()] *= -1.0  # the smallest fault: the sign of one row
+        made[-1]._base[split.known.argmax()] *= -1.0  # the smallest fault: the sign of one row
 
     monkeypatch.setattr(reviews_torch, "embedding_for", remembered)
     monkeypatch.setattr(reviews_torch.rt.optim.Adam, "step", harmful)

@@ -16,7 +16,7 @@ _SHOWN = 20
 
 def is_patch(path: str) -> bool:
     """Whether a file says that it is one of our patches; a damaged one may."""
-    from rowtune.vectors.tensorfile import map_tensors  # noqa: PLC0415 - `--help` stays fast
+    from rowtune.tables.tensorfile import map_tensors  # noqa: PLC0415 - `--help` stays fast
 
     if not path.endswith(".safetensors") or not Path(path).is_file():
         return False

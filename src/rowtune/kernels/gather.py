@@ -93,7 +93,7 @@ def take_rows(
     def take(begin: int, end: int) -> None:
         _take(base, base_step, block, ids, slots, out, begin, end)
 
-    _in_chunks(take, out)
+    in_chunks(take, out)
 
 
 @numba.njit(nogil=True)
@@ -108,13 +108,13 @@ def _take(
             else:
                 prefetch_row(base, np.int64(ids[soon]) * base_step)
         if slots[i] >= 0:
-            _copy(block[slots[i]], out[i])
+            copy_row(block[slots[i]], out[i])
         else:
-            _copy(base[ids[i] * base_step], out[i])
+            copy_row(base[ids[i] * base_step], out[i])
 
 
 @numba.njit(nogil=True)
-def _copy(row: Any, out: Any) -> None:
+def copy_row(row: Any, out: Any) -> None:
     for j in range(out.shape[0]):
         out[j] = row[j]
 
@@ -140,7 +140,7 @@ def take_columns(
             base, base_step, base_rows, added, block, columns, ids, slots, out, begin, end
         )
 
-    _in_chunks(take, out)
+    in_chunks(take, out)
 
 
 @numba.njit(nogil=True)
@@ -159,15 +159,15 @@ def _take_columns(
 ) -> None:
     for i in range(begin, end):
         if ids[i] < base_rows:
-            _copy(base[ids[i] * base_step], out[i])
+            copy_row(base[ids[i] * base_step], out[i])
         else:
-            _copy(added[ids[i] - base_rows], out[i])
+            copy_row(added[ids[i] - base_rows], out[i])
         if slots[i] >= 0:
             for c in range(columns.shape[0]):
                 out[i, columns[c]] = block[slots[i], c]
 
 
-def _in_chunks(take: Any, out: NDArray[Any]) -> None:
+def in_chunks(take: Any, out: NDArray[Any]) -> None:
     rows_per_chunk = max(1, _BYTES_PER_CHUNK // max(1, out[:1].nbytes))
     num_chunks = -(-len(out) // rows_per_chunk)
 

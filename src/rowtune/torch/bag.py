@@ -12,9 +12,10 @@ from rowtune.errors import ShapeError
 from rowtune.rows import Choice
 from rowtune.torch import bag_ops, cpu
 from rowtune.torch.assembled import matrix
-from rowtune.torch.checks import as_ids, as_weight, check_shape, padding_row
+from rowtune.torch.checks import as_ids, check_shape, padding_row
 from rowtune.torch.init import Init
 from rowtune.torch.row_module import RowModule
+from rowtune.torch.stored import as_stored
 
 
 class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
@@ -54,7 +55,7 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
                 weight[padding_row(padding_idx, num_embeddings)] = 0
         self._begin(weight, max_norm, norm_type, scale_grad_by_freq, mode, sparse,
                     include_last_offset, padding_idx)  # fmt: skip
-        self._set_up(weight, train, columns, None, freeze=False, own=True)
+        self._set_up(as_stored(weight), train, columns, None, freeze=False, own=True)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -72,13 +73,14 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
         sparse: bool = False,
         include_last_offset: bool = False,
         padding_idx: int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> EmbeddingBag:
         """An embedding bag over a table that exists: see `Embedding.from_pretrained`."""
-        weight = as_weight(weights)
+        stored = as_stored(weights, dtype)
         made = cls.__new__(cls)
-        made._begin(weight, max_norm, norm_type, scale_grad_by_freq, mode, sparse,
+        made._begin(stored.values, max_norm, norm_type, scale_grad_by_freq, mode, sparse,
                     include_last_offset, padding_idx)  # fmt: skip
-        made._set_up(weight, train, columns, init, freeze, own=False)
+        made._set_up(stored, train, columns, init, freeze, own=False)
         return made
 
     def _begin(self, weight: Tensor, max_norm: float | None, norm_type: float,
@@ -113,7 +115,7 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
             and self._columns is None
             and not (self.scale_grad_by_freq or self.max_norm is not None)
             and (weights is None or not weights.requires_grad)
-            and cpu.can_sum(self.block, self.base)
+            and cpu.can_sum(self.block, self._base)
         )
         if not fused:
             # Elsewhere than on the CPU the host would have to wait for the answer.
@@ -122,7 +124,7 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
             return self._by_rows(ids, bounds, weights)
         self._settle(ids)
         return bag_ops.bags_of(
-            self.block, self.base, self._slot_map, self._trainable, self._pending(), ids, bounds,
+            self.block, self._base, self._slot_map, self._trainable, self._pending(), ids, bounds,
             weights, self.num_embeddings, -1 if self.padding_idx is None else self.padding_idx,
             self.mode == "mean", self.sparse,
         )  # fmt: skip

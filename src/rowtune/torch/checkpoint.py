@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from rowtune.torch import plain
+from rowtune.torch.read_only import plain as plain_tensor
+from rowtune.torch.stored import rows_at
 
-KEYS = ("weight", "block", "row_ids", "columns", "base", "added", "base_fingerprint")
+KEYS = ("weight", "block", "row_ids", "columns", "base", "base_scales", "added",
+        "base_fingerprint")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,12 @@ class Checkpoint:
     base: Tensor | None
     added: Tensor | None
     columns: Tensor | None
+    scales: Tensor | None = None  # (N,) of a base of int8 codes
 
     @classmethod
     def of(cls, parts: Mapping[str, Tensor]) -> Checkpoint | None:
         """From a state dict's tensors by their last names; None where the rows are missing."""
+        parts = {name: plain_tensor(tensor) for name, tensor in parts.items()}
         if "weight" in parts:
             weight = parts["weight"]
             return cls(weight, torch.arange(len(weight)), weight[:0], None, None)
@@ -37,7 +42,8 @@ class Checkpoint:
         base, ids = parts.get("base"), parts["row_ids"].cpu()
         if base is not None and len(base) == 1:
             base = base.expand(max(1, len(ids) + ("columns" not in parts)), -1)
-        return cls(parts["block"], ids, base, parts.get("added"), parts.get("columns"))
+        scales = parts.get("base_scales")
+        return cls(parts["block"], ids, base, parts.get("added"), parts.get("columns"), scales)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,6 +60,8 @@ class Checkpoint:
     @property
     def frozen_dtype(self) -> torch.dtype:
         """The dtype of the rows that were frozen; of the block where none were."""
+        if self.scales is not None:
+            return torch.float32
         return self.block.dtype if self.base is None or not len(self.base) else self.base.dtype
 
     def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
@@ -61,20 +69,24 @@ class Checkpoint:
         slots = plain.slots_of(ids, self.shape[0], None, self.row_ids)
         base = self._frozen()
         return plain.take_rows(
-            self.block.detach().to("cpu", dtype), base, self.added, self.columns, ids, slots
-        )
+            self.block.detach().to("cpu", dtype), base, self.added, self.columns, ids, slots,
+            self._scales()
+        )  # fmt: skip
 
     def original(self, ids: Tensor) -> Tensor:
         """The base's rows (n, D) of ids (n,), even where others were trained in their place."""
         base = self._frozen()
         known = (ids < len(base)).nonzero().squeeze(1)
-        rows = self.rows(ids, base.dtype if len(base) else self.block.dtype)
-        rows[known] = base.index_select(0, ids[known])
+        rows = self.rows(ids, self.frozen_dtype)
+        rows[known] = rows_at(base, self._scales(), ids[known])
         return rows
 
     def trains(self, ids: Tensor) -> Tensor:
         """Whether each of ids (n,) was trainable; bool (n,)."""
         return plain.slots_of(ids, self.shape[0], None, self.row_ids) >= 0
+
+    def _scales(self) -> Tensor | None:
+        return None if self.scales is None else self.scales.detach().cpu()
 
     def _frozen(self) -> Tensor:
         if self.base is None:

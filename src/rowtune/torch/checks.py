@@ -2,42 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rowtune.errors import IdError, ShapeError
-
-
-def as_weight(weights: Any) -> Tensor:
-    """A tensor over the same memory: of a tensor, an array, or a read-only memory map.
-
-    Raises
-    ------
-    ShapeError
-        Not a matrix of floats, or of a byte order that torch has not.
-    """
-    if isinstance(weights, Tensor):
-        tensor = weights.detach()
-    else:
-        array = np.asarray(weights)
-        if array.dtype.kind != "f" or not array.dtype.isnative or array.dtype.itemsize > 8:
-            raise ShapeError(
-                f"weights have dtype {array.dtype}; expected native floats of 2 to 8 bytes"
-            )
-        with warnings.catch_warnings():
-            # Nothing here writes to a base, so a read-only one is no danger.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            tensor = torch.from_numpy(array)
-    if tensor.ndim != 2 or not tensor.is_floating_point():
-        raise ShapeError(
-            f"weights have shape {tuple(tensor.shape)} and dtype {tensor.dtype}; expected a table "
-            "of floats, one row for each id"
-        )
-    return tensor
 
 
 def as_ids(ids: Any) -> Tensor:

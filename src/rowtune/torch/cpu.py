@@ -9,12 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rowtune.kernels import gather, scatter
+from rowtune.kernels import gather, scatter, widening
 from rowtune.kernels.grouping import Groups, group
 from rowtune.torch import memory, plain
 from rowtune.torch.views import as_array, as_bits, empty_bits
 
 _SUMMED = (torch.float32, torch.float64)
+# What a kernel widens to float32, and the integers that its bits are.
+_NARROW = {torch.int8: torch.int8, torch.float16: torch.int16, torch.bfloat16: torch.int16}
 
 
 def slots_of(
@@ -32,10 +34,13 @@ def take_rows(
     columns: Tensor | None,
     ids: Tensor,
     slots: Tensor,
+    scales: Tensor | None = None,
 ) -> Tensor:
     """Rows (n, D) in the block's dtype: one pass, from base and block into the output."""
-    if not _same_bits(block, base, added):
-        return plain.take_rows(block, base, added, columns, ids, slots)
+    if base is not None and columns is None and can_widen(block, base, scales):
+        return _widened(block, base, ids, slots, scales)
+    if scales is not None or not _same_bits(block, base, added):
+        return plain.take_rows(block, base, added, columns, ids, slots, scales)
     width = block.shape[1] if base is None else base.shape[1]
     out, bits = empty_bits((len(ids), width), block.dtype)
     base_rows, base_step = rows_and_step(block if base is None else base, as_bits)
@@ -56,6 +61,32 @@ def take_rows(
             bits,
         )
     return out
+
+
+def can_widen(block: Tensor, base: Tensor, scales: Tensor | None) -> bool:
+    """Whether a kernel can widen the base's rows to the block's on their way."""
+    return (
+        block.dtype == torch.float32
+        and base.dtype in _NARROW
+        and (scales is not None) == (base.dtype == torch.int8)
+        and block.is_contiguous()
+        and base.is_contiguous()
+    )
+
+
+def _widened(
+    block: Tensor, base: Tensor, ids: Tensor, slots: Tensor, scales: Tensor | None
+) -> Tensor:
+    codes = base.detach().view(_NARROW[base.dtype]).numpy()
+    own, where, which = as_array(block), as_array(ids), as_array(slots)
+    out = memory.empty((len(ids), base.shape[1]), own.dtype)
+    if scales is not None:
+        widening.take_scaled(codes, as_array(scales), own, where, which, out)
+    else:
+        bits = own.view("u4"), out.view("u4")
+        widening.take_bits(codes.view("u2"), base.dtype == torch.float16, bits[0], where, which,
+                           bits[1])  # fmt: skip
+    return torch.from_numpy(out)
 
 
 def can_sum(block: Tensor, base: Tensor | None) -> bool:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from rowtune.rows import Choice
 from rowtune.torch.assembled import matrix
-from rowtune.torch.checks import as_weight, check_shape, padding_row
+from rowtune.torch.checks import check_shape, padding_row
 from rowtune.torch.init import Init
 from rowtune.torch.row_module import RowModule
+from rowtune.torch.stored import as_stored
 
 
 # A subclass of torch's own, because DDP looks for sparse gradients nowhere else.
@@ -82,7 +83,7 @@ class Embedding(RowModule, nn.Embedding):  # type: ignore[override]
             if padding_idx is not None:
                 weight[padding_row(padding_idx, num_embeddings)] = 0
         self._begin(weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-        self._set_up(weight, train, columns, None, _freeze, own=True)
+        self._set_up(as_stored(weight), train, columns, None, _freeze, own=True)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -98,23 +99,29 @@ class Embedding(RowModule, nn.Embedding):  # type: ignore[override]
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
+        dtype: torch.dtype | None = None,
     ) -> Embedding:
         """An embedding over a table that exists.
 
         Parameters
         ----------
-        weights : N x D tensor, array or read-only memory map
-            Never written and never copied, but for its trainable rows: keep it as it is.
+        weights : N x D tensor, array, read-only memory map, or Quantized
+            Never written and never copied, but for its trainable rows: keep it as it is. See
+            `rowtune.open_table` and `rowtune.quantize`. Of what is mapped from a file,
+            ``state_dict()`` holds the fingerprint alone (``save_base = False``).
         init : None, "normal", "kaiming", "mean", "zeros", or array of k x D
             What the trainable rows begin with, in the order of their ids; None leaves them as they
             are in ``weights``.
         freeze : bool
             Train nothing for now: ``block.requires_grad_()`` undoes it.
+        dtype : torch.dtype, optional
+            Of the block, and of rows that are looked up; None means that of ``weights``, and
+            float32 over a `Quantized`.
         """
-        weight = as_weight(weights)
+        stored = as_stored(weights, dtype)
         made = cls.__new__(cls)
-        made._begin(weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-        made._set_up(weight, train, columns, init, freeze, own=False)
+        made._begin(stored.values, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+        made._set_up(stored, train, columns, init, freeze, own=False)
         return made
 
     def _begin(self, weight: Tensor, padding_idx: int | None, max_norm: float | None,

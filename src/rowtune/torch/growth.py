@@ -21,8 +21,8 @@ def grow(module: RowModule, rows_or_count: Any, init: Init) -> Tensor:
     """See `RowModule.grow`."""
     count, init = _how_many(rows_or_count, init, module.embedding_dim)
     block, first = module.block, module.num_embeddings
-    table = block.detach() if module.base is None else module.base
-    new = rows_like(init, count, table).to(block.dtype)
+    table = block.detach() if module._base is None else module._base
+    new = rows_like(init, count, table, None, module._scales, block.dtype)
     own = new if module._columns is None else new.index_select(1, module._columns)
     rows, added = module.rows.grown(count), _with_added(module, new)
     enlarge([(block, own)])

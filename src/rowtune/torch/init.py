@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,14 +11,21 @@ import torch
 from torch import Tensor
 
 from rowtune.errors import NonFiniteError, ShapeError
+from rowtune.rows import Rows
+from rowtune.torch.stored import rows_at
 
 Init: TypeAlias = str | Tensor | Any
 _PIECE = 1 << 20  # values in float64 at a time: 8 MB
+_MOST_VALUES = 1 << 27  # read whole for a mean: half a second
+_SAMPLE = 4096  # rows for the mean of a larger table: within a sixtieth of its spread
 _BY_NAME = ("normal", "kaiming", "mean", "zeros")
 
 
-def rows_like(init: Init, count: int, table: Tensor, frozen: Tensor | None = None) -> Tensor:
-    """New rows (count, D), in the dtype and on the device of ``table`` (N, D).
+def rows_like(
+    init: Init, count: int, table: Tensor, among: Tensor | Rows | None = None,
+    scales: Tensor | None = None, dtype: torch.dtype | None = None,
+) -> Tensor:  # fmt: skip
+    """New rows (count, D), on the device of ``table`` (N, D) and in its dtype, or in ``dtype``.
 
     Parameters
     ----------
@@ -25,9 +33,13 @@ def rows_like(init: Init, count: int, table: Tensor, frozen: Tensor | None = Non
         ``"normal"``: N(0, 1), as `torch.nn.Embedding`. ``"kaiming"``: uniform within
         sqrt(6 / D) (He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 10, fan-in D).
         ``"mean"``: the mean of the other rows plus noise of a hundredth of their spread, so that no
-        two new rows are the same. ``"zeros"``.
-    frozen : bool tensor (N,) or None
-        With ``"mean"``: the rows to take it over; None means all.
+        two new rows are the same; of a table of more than 2**27 values the mean and spread of 4,096
+        rows, drawn once and for all. ``"zeros"``.
+    among : bool tensor (N,), Rows or None
+        With ``"mean"``: the rows to take it over, or those that train and are left out; None means
+        all.
+    scales : float32 tensor (N,) or None
+        With a table of int8 codes.
 
     Raises
     ------
@@ -36,7 +48,8 @@ def rows_like(init: Init, count: int, table: Tensor, frozen: Tensor | None = Non
     NonFiniteError
         NaN or infinity in an array.
     """
-    new = torch.empty(count, table.shape[1], dtype=table.dtype, device=table.device)
+    width = table.shape[1]
+    new = torch.empty(count, width, dtype=dtype or table.dtype, device=table.device)
     if not isinstance(init, str):
         return new.copy_(_checked(init, new.shape))
     if init == "normal":
@@ -47,7 +60,7 @@ def rows_like(init: Init, count: int, table: Tensor, frozen: Tensor | None = Non
     if init == "zeros":
         return new.zero_()
     if init == "mean":
-        return _near_mean(new, table, frozen)
+        return _near_mean(new, table, among, 0.01, scales)
     raise ShapeError(f"init={init!r}; expected one of {', '.join(_BY_NAME)}, or an array of rows")
 
 
@@ -70,19 +83,17 @@ def rows_around_mean(count: int, table: Tensor, among: Tensor | None, spread: fl
     return _near_mean(new, table, among, spread)
 
 
-def _near_mean(new: Tensor, table: Tensor, frozen: Tensor | None, scale: float = 0.01) -> Tensor:
+def _near_mean(
+    new: Tensor, table: Tensor, among: Tensor | Rows | None, scale: float,
+    scales: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     if table.is_meta:
         return new
     # Of values, and of squares.
     total = torch.zeros(2, table.shape[1], dtype=torch.float64, device="cpu")
     known = 0
-    # By pieces: a half-precision or memory-mapped table is not to be in memory whole, in float64.
-    rows = max(1, _PIECE // max(1, table.shape[1]))
-    for start in range(0, len(table), rows):
-        values = table[start : start + rows]
-        if frozen is not None:
-            values = values[frozen[start : start + rows]]
-        values = values.cpu().to(torch.float64)
+    for ids in _pieces(table, among):
+        values = rows_at(table, scales, ids.to(table.device)).cpu().to(torch.float64)
         total += torch.stack([values.sum(0), values.square().sum(0)])
         known += len(values)
     if known == 0:
@@ -91,6 +102,29 @@ def _near_mean(new: Tensor, table: Tensor, frozen: Tensor | None, scale: float =
     spread = (square - mean.square()).clamp_(min=0).sqrt()
     noise = torch.empty(new.shape, dtype=torch.float64, device="cpu").normal_()
     return new.copy_(mean + scale * spread * noise)
+
+
+def _pieces(table: Tensor, among: Tensor | Rows | None) -> Iterator[Tensor]:
+    """Ids of the rows to take mean and spread over, by pieces: a half-precision or memory-mapped
+    table is not to be in memory whole, in float64.
+    """
+    count, width = table.shape
+    if table.numel() > _MOST_VALUES:
+        # The same rows each time; one that is drawn twice does no harm to a mean.
+        drawn = np.random.default_rng(0).integers(0, count, _SAMPLE)
+        yield _kept(torch.from_numpy(np.sort(drawn)), among)
+        return
+    rows = max(1, _PIECE // max(1, width))
+    for start in range(0, count, rows):
+        yield _kept(torch.arange(start, min(start + rows, count), device="cpu"), among)
+
+
+def _kept(ids: Tensor, among: Tensor | Rows | None) -> Tensor:
+    if among is None:
+        return ids
+    if isinstance(among, Rows):
+        return ids[torch.from_numpy(among.slots(ids.numpy())) < 0]
+    return ids[among[ids.to(among.device)].cpu()]
 
 
 def _checked(init: Any, shape: torch.Size) -> Tensor:

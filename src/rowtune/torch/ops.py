@@ -28,8 +28,8 @@ def on(device: torch.device) -> Any:
 
 _LOOKUP = (
     "(Tensor block, Tensor? base, Tensor? added, Tensor? columns, Tensor? slot_map, "
-    "Tensor? trainable, Tensor pending, Tensor ids, int num_rows, bool sparse, bool by_frequency)"
-    " -> (Tensor, Tensor)"
+    "Tensor? trainable, Tensor pending, Tensor ids, int num_rows, bool sparse, bool by_frequency, "
+    "Tensor? scales=None) -> (Tensor, Tensor)"
 )
 
 
@@ -45,18 +45,20 @@ def _lookup(
     num_rows: int,
     sparse: bool,  # noqa: ARG001 - and these two say which
     by_frequency: bool,  # noqa: ARG001
+    scales: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Rows of ids, ids.shape + (D,) in the block's dtype, and the slots (n,) that they came from.
 
     Parameters
     ----------
     block : (k, D), or (k, C) with ``columns`` (C,) int64
-    base : (b, D) of any float dtype; None where no row is frozen
+    base : (b, D) of any float dtype, or int8 codes; None where no row is frozen
     added : (g, D), rows b to b + g, for their frozen columns
     slot_map : int32 (num_rows,), or None: then ``trainable`` int64 (k,) is searched, or all train
     pending : int32 (k,), in which the backward pass marks its slots; empty where nobody asks
     sparse : whether the gradient is a sparse tensor of the touched rows
     by_frequency : whether a dense gradient is divided by how often a row was looked up
+    scales : float32 (b,), what a row of int8 codes is multiplied with
 
     Raises
     ------
@@ -65,7 +67,7 @@ def _lookup(
     """
     flat = ids.reshape(-1)
     slots = on(block.device).slots_of(flat, num_rows, slot_map, trainable)
-    rows = on(block.device).take_rows(block, base, added, columns, flat, slots)
+    rows = on(block.device).take_rows(block, base, added, columns, flat, slots, scales)
     # Not a view, which torch would not let its user change in place.
     return rows.new_empty(0).set_(rows.view(*ids.shape, rows.shape[1])), slots
 
@@ -178,7 +180,7 @@ def once_differentiable(grad: Tensor, grads: Tensor) -> Tensor:
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    block, _, _, columns, _, _, pending, _, _, ctx.sparse, ctx.by_frequency = inputs
+    block, _, _, columns, _, _, pending, _, _, ctx.sparse, ctx.by_frequency, _ = inputs
     ctx.save_for_backward(output[1], columns)
     # Not saved the usual way: a second lookup's backward pass may mark it before this one's does.
     ctx.pending = pending
@@ -191,7 +193,7 @@ def _lookup_backward(
     ctx: Any, grads: Tensor | None, _: Tensor | None, alone: bool = False
 ) -> tuple[Tensor | None, ...]:
     if grads is None:
-        return (None,) * 11
+        return (None,) * 12
     slots, columns = ctx.saved_tensors
     keep = alone and ctx.sparse and columns is None and not torch.is_grad_enabled()
     with without_grad():
@@ -212,7 +214,7 @@ def _lookup_backward(
         else:
             fill = _dense_gradient if directly else dense_gradient
             grad = fill(flat, slots, ctx.pending, ctx.num_rows, ctx.by_frequency)
-    return once_differentiable(grad, grads), *[None] * 10
+    return once_differentiable(grad, grads), *[None] * 11
 
 
 def _may_keep(grads: Tensor, slots: Tensor) -> bool:
@@ -240,10 +242,10 @@ class _Lookup(torch.autograd.Function):
         return _lookup_backward(ctx, grads[0], None, alone)
 
 
-def rows_of(block: Tensor, *others: Any) -> Tensor:
+def rows_of(block: Tensor, *others: Any, scales: Tensor | None = None) -> Tensor:
     """The rows alone that `lookup` gives for the same arguments."""
     *tensors, _, _, _ = others
     refuse_tangents(block)
-    call: Any = _Lookup.apply if nobody_looks_on(block, *tensors) else lookup
-    rows: Tensor = call(block, *others)[0]
+    call: Any = _Lookup.apply if nobody_looks_on(block, *tensors, scales) else lookup
+    rows: Tensor = call(block, *others, scales)[0]
     return rows

@@ -14,7 +14,7 @@ from rowtune import rules
 from rowtune.errors import PatchError, RuleError
 from rowtune.patch import Patch, check_fingerprint, check_fits
 from rowtune.patch_file import read_patches, write_patch, write_patches
-from rowtune.torch.base import fingerprint, is_one_row
+from rowtune.torch.base import fingerprint_of, is_one_row
 from rowtune.torch.optim import RowOptimizer
 from rowtune.torch.optim.row_state import STEP
 from rowtune.torch.row_module import RowModule
@@ -94,7 +94,7 @@ def _check_optimizer(optimizer: Any) -> None:
 
 
 def _base_of(name: str, table: RowModule) -> Tensor:
-    base = table.base
+    base = table._base
     if base is None or is_one_row(base):
         raise PatchError(
             f"every row of {name or 'the embedding'} trains, so there is no base that a patch "
@@ -112,7 +112,7 @@ def _patch_of(name: str, table: RowModule, optimizer: RowOptimizer | None) -> Pa
     return Patch(
         ids=table.rows.ids,
         rows=array_of(block),
-        fingerprint=fingerprint(base),
+        fingerprint=fingerprint_of(table),
         shape=(table.num_embeddings, table.embedding_dim),
         base_rows=len(base),
         columns=None if table._columns is None else table._columns.cpu().numpy(),
@@ -125,9 +125,9 @@ def _patch_of(name: str, table: RowModule, optimizer: RowOptimizer | None) -> Pa
 
 
 def _check(patch: Patch, path: Path, table: RowModule, force: bool) -> None:
-    base = _base_of(str(path), table)
+    _base_of(str(path), table)
     if not force:
-        check_fingerprint(patch, path, fingerprint(base))
+        check_fingerprint(patch, path, fingerprint_of(table))
     columns = None if table._columns is None else table._columns.cpu().numpy()
     shape = (table.num_embeddings, table.embedding_dim)
     check_fits(patch, path, shape, _name_of(table.block.dtype), table.rows.ids, columns)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rowtune.errors import IdError
+from rowtune.torch.stored import rows_at
 from rowtune.torch.verbs import sum_duplicates
 
 
@@ -41,6 +42,7 @@ def take_rows(
     columns: Tensor | None,
     ids: Tensor,
     slots: Tensor,
+    scales: Tensor | None = None,
 ) -> Tensor:
     """Rows (n, D) in the block's dtype."""
     positions = (slots >= 0).nonzero().squeeze(1)
@@ -51,7 +53,7 @@ def take_rows(
         if columns is None:
             old = old & (slots < 0)
         frozen = old.nonzero().squeeze(1)
-        out[frozen] = base.index_select(0, ids[frozen]).to(block.dtype)
+        out[frozen] = rows_at(base, scales, ids[frozen]).to(block.dtype)
     if columns is None:
         out[positions] = block.index_select(0, slots[positions])
         return out

@@ -12,13 +12,16 @@ from rowtune.errors import FrozenRowError, RuleError
 from rowtune.rows import Choice, Rows
 from rowtune.torch import assembled, growth, ops, state_dict
 from rowtune.torch.checks import as_choice, as_ids
+from rowtune.torch.frozen_storage import FrozenStorage, moved
 from rowtune.torch.init import Init, rows_like
 from rowtune.torch.parameter import RowParameter
+from rowtune.torch.stored import Stored, rows_at, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_LARGE_FILE = 1 << 30  # bytes, which nobody expects in a checkpoint beside the file itself
 # Shown where they are something else.
 _USUAL = {
     "padding_idx": None,
@@ -30,7 +33,7 @@ _USUAL = {
 }
 
 
-class RowModule(nn.Module):
+class RowModule(FrozenStorage, nn.Module):
     """A table of N x D, of which k rows are a parameter and the others are not.
 
     Attributes
@@ -38,10 +41,11 @@ class RowModule(nn.Module):
     rows : Rows
     block : RowParameter, k x D (or k x columns): all that ``parameters()`` yields
     base : tensor N x D or None
-        The frozen storage, never written, of any float dtype. Neither parameter nor buffer: DDP
-        would broadcast a buffer in every forward pass. None where every row trains.
+        The frozen storage, never written. Neither parameter nor buffer: DDP would broadcast a
+        buffer in every forward pass.
     save_base : bool
-        Whether ``state_dict()`` holds the base (by default it does).
+        Whether ``state_dict()`` holds the base. By default it does, but for a file of more than
+        1 GiB that is mapped: of that it holds the fingerprint, for which the file is read once.
     """
 
     num_embeddings: int
@@ -52,38 +56,45 @@ class RowModule(nn.Module):
     scale_grad_by_freq: bool
     sparse: bool
     rows: Rows
-    base: Tensor | None
     save_base: bool = True
 
     # --- construction ------------------------------------------------------------------------
 
-    def _set_up(self, weight: Tensor, train: Choice, columns: Choice | None, init: Init | None,
+    def _set_up(self, stored: Stored, train: Choice, columns: Choice | None, init: Init | None,
                 freeze: bool, own: bool) -> None:  # fmt: skip
-        """Divide ``weight`` into base and block; where all rows train and it is our ``own``, it is
-        the block itself, as in torch.
+        """Divide what is ``stored`` into base and block; where all rows train and it is our
+        ``own``, it is the block itself, as in torch.
         """
+        weight, scales, dtype, mapped = stored
         pad = self.padding_idx
         chosen = Rows(self.num_embeddings, as_choice(train), as_choice(columns))
-        weight = weight.detach()
         self.rows = _tidied(chosen, pad)
         self._check_flags()
         self._place(weight.device)
         if self.rows.trains_all and self._columns is None:
-            self.base = None
-            rows = weight if own else weight.detach().clone()
+            self._hold(None)
+            rows = widened(weight, scales).to(dtype, copy=not own and scales is None)
         else:
             only_padding = chosen.trains_all and pad is not None and self._columns is None
-            # One row in memory stands for the only frozen row there is.
-            self.base = weight[pad].clone().expand_as(weight) if only_padding else weight
-            rows = weight if self._columns is None else weight.index_select(1, self._columns)
-            if not self.rows.trains_all:
+            if only_padding:
+                # One row in memory stands for the only frozen row there is.
+                one = rows_at(weight, scales, torch.tensor([pad], device=weight.device))
+                self._hold(one.expand_as(weight))
+            else:
+                self._hold(weight, scales, mapped)
+                if mapped is not None and weight.nbytes > _LARGE_FILE:
+                    self.save_base = False
+            if self.rows.trains_all:
+                rows = widened(weight, scales).to(dtype)
+            else:
                 ids = torch.from_numpy(self.rows.ids.copy()).to(weight.device)
-                rows = rows.index_select(0, ids)
+                rows = rows_at(weight, scales, ids).to(dtype)
+            rows = rows if self._columns is None else rows.index_select(1, self._columns)
         if init is not None:
-            fresh = rows_like(init, len(self.rows), weight, self._frozen_mask(weight.device))
+            fresh = rows_like(init, len(self.rows), weight, self.rows, scales, dtype)
             rows = fresh if self._columns is None else fresh.index_select(1, self._columns)
         self._added: Tensor | None = None
-        name = "weight" if self.base is None else "block"
+        name = "weight" if self._base is None else "block"
         self._parameters[name] = RowParameter(rows.contiguous(), not freeze)
 
     def _check_flags(self) -> None:
@@ -111,9 +122,6 @@ class RowModule(nn.Module):
             None if rows.search_ids is None else torch.from_numpy(rows.search_ids).to(device)
         )
 
-    def _frozen_mask(self, device: torch.device) -> Tensor:
-        return torch.from_numpy(~self.rows.mask).to(device)
-
     # --- rows --------------------------------------------------------------------------------
 
     @property
@@ -128,7 +136,7 @@ class RowModule(nn.Module):
 
         Where everything trains it is the parameter itself, as in torch.
         """
-        if self.base is None:
+        if self._base is None:
             self._settle()
             return self.block
         return assembled.weight(self)
@@ -140,8 +148,9 @@ class RowModule(nn.Module):
         if self.max_norm is not None:
             self._renorm(ids, self.max_norm)
         return ops.rows_of(
-            self.block, self.base, self._added, self._columns, self._slot_map, self._trainable,
+            self.block, self._base, self._added, self._columns, self._slot_map, self._trainable,
             self._pending(), ids, self.num_embeddings, self.sparse, self.scale_grad_by_freq,
+            scales=self._scales,
         )  # fmt: skip
 
     def _settle(self, ids: Tensor | None = None) -> None:
@@ -214,21 +223,15 @@ class RowModule(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RowModule:
         """The base follows to a device and keeps its dtype: its bytes are a promise."""
         self._settle()
-        name = "weight" if self.base is None else "block"
+        name = "weight" if self._base is None else "block"
         mine = isinstance(self._parameters[name], RowParameter)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if mine and not isinstance(self._parameters[name], RowParameter):
             # torch makes plain ones on the way to "meta".
             self._parameters[name] = RowParameter(self.block.detach(), self.block.requires_grad)
         probe = fn(torch.empty(0, dtype=self.block.dtype, device=self._home()))
-        if self.base is not None and self.base.device != probe.device:
-            # A module that was made on "meta" gets its bytes later, from a checkpoint.
-            meta = self.base.is_meta
-            self.base = (
-                torch.empty_like(self.base, device=probe.device)
-                if meta
-                else self.base.to(probe.device)
-            )
+        if self._base is not None and self._base.device != probe.device:
+            self._hold(moved(self._base, probe.device), moved(self._scales, probe.device))
         if self._added is not None:
             self._added = self._added.to(probe.device)
         self._place(probe.device)
@@ -237,7 +240,7 @@ class RowModule(nn.Module):
         return self
 
     def _home(self) -> torch.device:
-        return self.block.device if self.base is None else self.base.device
+        return self.block.device if self._base is None else self._base.device
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -268,7 +271,8 @@ class RowModule(nn.Module):
         self._settle()
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        for shared in (self.base, self._slot_map, self._trainable):
+        for shared in (self._base, self._scales, self._shown, self._shown_scales, self._mapped,
+                       self._slot_map, self._trainable):  # fmt: skip
             if shared is not None:
                 memo[id(shared)] = shared
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))

@@ -1,19 +1,20 @@
 """What a state dict holds of a row module, and how one is divided anew when it is loaded.
 
 Keys, under the module's prefix: ``block`` (k x D), ``row_ids`` (k), and for the frozen rows
-``base``; with chosen columns also ``columns`` and, where rows were added, ``added``. With
-``save_base = False`` the base's fingerprint stands for it. Where all rows train there is ``weight``
-alone, as in torch.
+``base``, of int8 codes with ``base_scales``; with chosen columns also ``columns`` and, where rows
+were added, ``added``. With ``save_base = False`` the base's fingerprint stands for it. Where all
+rows train there is ``weight`` alone, as in torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rowtune.torch.base import fingerprint, is_one_row, same_bits
+from rowtune.torch.base import fingerprint_of, is_one_row, same_bits
 from rowtune.torch.checkpoint import KEYS, Checkpoint
 from rowtune.torch.parameter import RowParameter
 
@@ -25,7 +26,7 @@ _PIECE = 1 << 16  # rows
 
 def add_frozen(module: RowModule, destination: dict[str, Any], prefix: str) -> None:
     """Put what the parameters do not hold into a state dict."""
-    base = module.base
+    base = module._base
     if base is None:
         return
     destination[prefix + "row_ids"] = torch.from_numpy(module.rows.ids.copy())
@@ -34,9 +35,11 @@ def add_frozen(module: RowModule, destination: dict[str, Any], prefix: str) -> N
     if module._added is not None:
         destination[prefix + "added"] = module._added
     if not module.save_base:
-        destination[prefix + "base_fingerprint"] = _as_bytes(fingerprint(base))
+        destination[prefix + "base_fingerprint"] = _as_bytes(fingerprint_of(module))
     else:
-        destination[prefix + "base"] = base[:1].clone() if is_one_row(base) else base
+        destination[prefix + "base"] = base[:1].clone() if is_one_row(base) else module.base
+        if module._scales is not None:
+            destination[prefix + "base_scales"] = module.base_scales
 
 
 def translated(
@@ -58,7 +61,7 @@ def translated(
     if rows is None and (len(errors) > said or prefix + "row_ids" in missing):
         rows = module.block.detach()  # has been said; torch need not call it missing as well
     if rows is not None:
-        own[prefix + ("weight" if module.base is None else "block")] = rows
+        own[prefix + ("weight" if module._base is None else "block")] = rows
     return own
 
 
@@ -66,7 +69,7 @@ def _rows(
     module: RowModule, parts: dict[str, Tensor], prefix: str, missing: list[str], errors: list[str]
 ) -> Tensor | None:
     """The trainable rows of this module; its base is set on the way, if nothing is wrong."""
-    if module.base is None and "weight" in parts:
+    if module._base is None and "weight" in parts:
         return parts["weight"]
     if "weight" not in parts and "block" in parts and "row_ids" not in parts:
         missing.append(prefix + "row_ids")
@@ -79,10 +82,13 @@ def _rows(
     if saved.shape != (module.num_embeddings, module.embedding_dim):
         _tell_shapes(module, saved, prefix + ("base" if "base" in parts else "weight"), errors)
         return None
-    if module.base is not None:
-        _take_base(module, saved, module.base)
+    said = len(errors)
+    if module._scales is not None:
+        _take_codes(module, saved, prefix, errors)
+    elif module._base is not None:
+        _take_base(module, saved, module._base)
     ids = torch.from_numpy(module.rows.ids.copy())
-    return _columns_of(module, saved.rows(ids, module.block.dtype))
+    return None if len(errors) > said else _columns_of(module, saved.rows(ids, module.block.dtype))
 
 
 def _tell_shapes(module: RowModule, saved: Checkpoint, key: str, errors: list[str]) -> None:
@@ -103,7 +109,7 @@ def _without_base(
     """Rows alone: they fit this module only if it has their base, and trains the same ones."""
     known = parts.get("base_fingerprint")
     alike = (
-        module.base is not None
+        module._base is not None
         and torch.equal(saved.row_ids, torch.from_numpy(module.rows.ids.copy()))
         and saved.block.shape == module.block.shape
         and ((saved.columns is None and module._columns is None) or _same_columns(module, saved))
@@ -116,9 +122,7 @@ def _without_base(
     if known is None:
         missing.append(prefix + "base")
         return saved.block if alike else None
-    if module.base is not None and not torch.equal(
-        known.cpu(), _as_bytes(fingerprint(module.base))
-    ):
+    if module._base is not None and not torch.equal(known.cpu(), _as_bytes(fingerprint_of(module))):
         errors[-1 if not alike else len(errors) :] = [
             f"{prefix}block was trained on another base than this module's; "
             "load the checkpoint into a module made from its own table"
@@ -139,46 +143,89 @@ def _take_base(module: RowModule, saved: Checkpoint, base: Tensor) -> None:
     if is_one_row(base):
         pad = torch.tensor([module.padding_idx])
         row = saved.rows(pad, saved.frozen_dtype)[0]
-        module.base = row.clone().to(device).expand(len(base), -1)
+        module._hold(row.clone().to(device).expand(len(base), -1))
         return
-    if not _agrees(module, saved, base):
-        new = torch.empty(base.shape, dtype=saved.frozen_dtype)
+    dtype = _dtype_for(module, saved)
+    if not _agrees(module, saved, base, dtype):
+        new = torch.empty(base.shape, dtype=dtype)
         for at in range(0, len(base), _PIECE):
-            new[at : at + _PIECE] = _base_rows(module, saved, at, min(at + _PIECE, len(base)))
-        module.base = new.to(device)
+            new[at : at + _PIECE] = _base_rows(
+                module, saved, at, min(at + _PIECE, len(base)), dtype
+            )
+        module._hold(new.to(device))
     if module._columns is not None and len(base) < module.num_embeddings:
         added = torch.arange(len(base), module.num_embeddings)
         rows = saved.rows(added, module.block.dtype) if saved.added is None else saved.added
         module._added = rows.detach().clone().to(device)
 
 
-def _agrees(module: RowModule, saved: Checkpoint, base: Tensor) -> bool:
-    if base.dtype != saved.frozen_dtype or base.is_meta:
+def _take_codes(module: RowModule, saved: Checkpoint, prefix: str, errors: list[str]) -> None:
+    """The same for int8 codes, into which no row can be put that was trained."""
+    base, scales = module._base, module._scales
+    assert base is not None
+    assert scales is not None
+    if saved.base is None or saved.scales is None:
+        errors.append(
+            f"{prefix}base is of floats in the checkpoint, and of int8 codes in this module; load "
+            "it into a module that is made from the table that it was trained on"
+        )
+    elif (module.rows.slots(saved.row_ids[saved.row_ids < len(base)].numpy()) < 0).any():
+        errors.append(
+            f"{prefix}block holds rows that are frozen in this module, and int8 codes cannot hold "
+            "what was trained; choose those rows with train=, too"
+        )
+    elif not (_same(saved.base, base) and _same(saved.scales[:, None], scales[:, None])):
+        device = base.device
+        module._hold(saved.base.clone().to(device), saved.scales.clone().to(device))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return same_bits(one, other) if one.is_floating_point() else torch.equal(one.cpu(), other.cpu())
+
+
+def _dtype_for(module: RowModule, saved: Checkpoint) -> torch.dtype:
+    """Of a base from the checkpoint: its own, or the wider one of its block where rows that were
+    trained there are frozen here.
+    """
+    ids = saved.row_ids[saved.row_ids < module.num_embeddings].numpy()
+    if (module.rows.slots(ids) >= 0).all():
+        return saved.frozen_dtype
+    return torch.promote_types(saved.frozen_dtype, saved.block.dtype)
+
+
+def _agrees(module: RowModule, saved: Checkpoint, base: Tensor, dtype: torch.dtype) -> bool:
+    if base.dtype != dtype or base.is_meta:
         return False
-    trains = torch.from_numpy(module.rows.mask)
     for at in range(0, len(base), _PIECE):
         end = min(at + _PIECE, len(base))
-        ours, theirs = base[at:end].cpu(), _base_rows(module, saved, at, end)
+        ours, theirs = base[at:end].cpu(), _base_rows(module, saved, at, end, dtype)
         if same_bits(ours, theirs):
             continue
         if module._columns is not None:
             return False  # a trainable row has frozen columns
-        frozen = ~trains[at:end]
+        frozen = _frozen_here(module, at, end)
         if not same_bits(ours[frozen], theirs[frozen]):
             return False
     return True
 
 
-def _base_rows(module: RowModule, saved: Checkpoint, begin: int, end: int) -> Tensor:
+def _base_rows(
+    module: RowModule, saved: Checkpoint, begin: int, end: int, dtype: torch.dtype
+) -> Tensor:
     """Rows begin to end of a base for this module: as trained where they are frozen here."""
     ids = torch.arange(begin, end)
-    rows = saved.original(ids)
+    rows = saved.original(ids).to(dtype)
     now_frozen = saved.trains(ids)
     if module._columns is None or _same_columns(module, saved):
-        now_frozen &= ~torch.from_numpy(module.rows.mask)[begin:end]
+        now_frozen &= _frozen_here(module, begin, end)
     places = now_frozen.nonzero().squeeze(1)
     rows[places] = saved.rows(ids[places], rows.dtype)
     return rows
+
+
+def _frozen_here(module: RowModule, begin: int, end: int) -> Tensor:
+    """Which of the rows begin to end are frozen: never a mask of the whole table."""
+    return torch.from_numpy(module.rows.slots(np.arange(begin, end)) < 0)
 
 
 def _same_columns(module: RowModule, saved: Checkpoint) -> bool:

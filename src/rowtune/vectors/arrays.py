@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from rowtune.errors import FormatError
-from rowtune.vectors.npy_file import read_npy
+from rowtune.tables.npy_file import read_npy
+from rowtune.tables.tensorfile import Array, map_tensors
 from rowtune.vectors.packages import read_parquet_words
 from rowtune.vectors.projector_rows import words_of_metadata
 from rowtune.vectors.source import Source
 from rowtune.vectors.spacy_words import words_of_spacy
-from rowtune.vectors.tensorfile import Array, map_tensors
 from rowtune.vectors.tokenizer_words import words_of_tokenizer
 from rowtune.vectors.unpacking import read_bytes
 from rowtune.vectors.vectors import Matrix, Vectors, is_float

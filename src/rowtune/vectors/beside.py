@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rowtune.errors import FormatError
-from rowtune.vectors.pickles import ROW_FILES
+from rowtune.tables.pickles import ROW_FILES
 from rowtune.vectors.source import Source
 
 _LISTS = (".words.txt", ".vocab")

@@ -20,9 +20,9 @@ import platformdirs
 
 from rowtune.atomic import replacing
 from rowtune.errors import FormatError
+from rowtune.tables.tensorfile import Array, flat_bytes, map_tensors, write_tensors
 from rowtune.vectors.index import WordIndex
 from rowtune.vectors.source import Source
-from rowtune.vectors.tensorfile import Array, flat_bytes, map_tensors, write_tensors
 from rowtune.vectors.vectors import Matrix, Vectors
 from rowtune.vectors.words import Words
 

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from rowtune.errors import FormatError
+from rowtune.tables.mapped_pages import forget
+from rowtune.tables.tensorfile import flat_bytes
 from rowtune.vectors import kinds
 from rowtune.vectors.beside import metadata_for
 from rowtune.vectors.binary import binary_runs
 from rowtune.vectors.formats import TABLE, format_in
 from rowtune.vectors.kinds import Kind, kind_of
-from rowtune.vectors.mapped_pages import forget
 from rowtune.vectors.opening import resolve
 from rowtune.vectors.reading import load, read_rows
 from rowtune.vectors.source import Source
-from rowtune.vectors.tensorfile import flat_bytes
 from rowtune.vectors.unpacking import packing_of, unpacking
 from rowtune.vectors.vectors import Matrix, Progress, Vectors
 from rowtune.vectors.words import Words, encode

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rowtune.errors import FormatError
+from rowtune.tables.npy_file import MAGIC
 from rowtune.vectors.fasttext_file import is_fasttext
-from rowtune.vectors.npy_file import MAGIC
 from rowtune.vectors.npz import is_npz
 from rowtune.vectors.projector_rows import is_projector
 from rowtune.vectors.source import Source

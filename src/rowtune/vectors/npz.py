@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from rowtune.errors import FormatError
-from rowtune.vectors.npy_file import read_npy
+from rowtune.tables.npy_file import read_npy
+from rowtune.tables.tensorfile import Array
 from rowtune.vectors.source import Source
-from rowtune.vectors.tensorfile import Array
 from rowtune.vectors.unpacking import opened_zip
 from rowtune.vectors.vectors import Vectors, is_float
 from rowtune.vectors.words import Words

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from rowtune.errors import FormatError
+from rowtune.tables.pickles import is_pickle, rows_beside
 from rowtune.vectors.beside import table_in, words_beside
 from rowtune.vectors.packages import TABLES, locate
-from rowtune.vectors.pickles import is_pickle, rows_beside
 from rowtune.vectors.source import Source
 from rowtune.vectors.unpacking import read_bytes
 

@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from rowtune.errors import FormatError
+from rowtune.tables.pickles import looks_pickled, pickle_message, refuse_pickle
 from rowtune.vectors import cache as caching
 from rowtune.vectors import formats
 from rowtune.vectors.arrays import as_matrix, map_npy, map_safetensors, with_words_beside
@@ -16,7 +17,6 @@ from rowtune.vectors.fasttext_model import FastTextModel
 from rowtune.vectors.formats import format_in
 from rowtune.vectors.npz import read_npz
 from rowtune.vectors.opening import resolve
-from rowtune.vectors.pickles import looks_pickled, pickle_message, refuse_pickle
 from rowtune.vectors.projector_rows import parse_rows
 from rowtune.vectors.sniff import HEAD_BYTES, Layout, sniff
 from rowtune.vectors.source import Source

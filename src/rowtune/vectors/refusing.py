@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rowtune.errors import FormatError
+from rowtune.tables.npy_file import MAGIC
+from rowtune.tables.pickles import is_pickle
 from rowtune.vectors.fasttext_file import is_fasttext
-from rowtune.vectors.npy_file import MAGIC
-from rowtune.vectors.pickles import is_pickle
 from rowtune.vectors.unpacking import MAGICS
 
 

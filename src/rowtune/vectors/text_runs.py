@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from rowtune.vectors.mapped_pages import forget
+from rowtune.tables.mapped_pages import forget
 from rowtune.vectors.repair import parse_repaired
 from rowtune.vectors.sniff import Layout
 from rowtune.vectors.text import check_promise, end_of_rows, parse_clean, segments

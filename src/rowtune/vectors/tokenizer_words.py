@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.errors import FormatError
+from rowtune.tables.tensorfile import Array
 from rowtune.vectors.json_file import read_json
-from rowtune.vectors.tensorfile import Array
 from rowtune.vectors.vectors import Matrix
 from rowtune.vectors.words import Words
 

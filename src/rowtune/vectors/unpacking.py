@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from rowtune.errors import FormatError
-from rowtune.vectors.pickles import pickle_message
+from rowtune.tables.pickles import pickle_message
 from rowtune.vectors.source import Source
 from rowtune.vectors.words import Bytes
 

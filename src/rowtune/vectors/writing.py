@@ -12,13 +12,13 @@ import numpy as np
 
 from rowtune.atomic import replacing
 from rowtune.errors import FormatError
+from rowtune.tables.tensorfile import write_tensors
 from rowtune.vectors import kinds
 from rowtune.vectors.arrays import MATRIX, OFFSETS, WORDS
 from rowtune.vectors.kinds import Kind, kind_of
 from rowtune.vectors.pair import replacing_pair
 from rowtune.vectors.refusing import refuse_misread
 from rowtune.vectors.sniff import HEAD_BYTES, sniff
-from rowtune.vectors.tensorfile import write_tensors
 from rowtune.vectors.unpacking import packing_into
 from rowtune.vectors.vectors import Progress, Vectors
 from rowtune.vectors.words import Words

@@ -73,7 +73,7 @@ class TokenHead(nn.Module):
         the model's dtype: a product takes but one.
         """
         if self._tied_to:
-            table = self._tied_to[0].base
+            table = self._tied_to[0]._base
             assert table is not None
             if table is not self._seen:
                 self._seen, self._own = table, table.to(self.ids.device, self._own.dtype)

@@ -90,8 +90,8 @@ class TokenEmbedding(Embedding):
         if self.enabled:
             rows = super().forward(input).to(self.reads_as)
         else:
-            assert self.base is not None
-            rows = functional.embedding(input, self.base).to(self.reads_as)
+            assert self._base is not None
+            rows = functional.embedding(input, self._base).to(self.reads_as)
         if isinstance(self.scale, Tensor):
             return rows * self.scale.to(rows.dtype)
         return rows if self.scale is None else rows * self.scale
@@ -112,19 +112,19 @@ class TokenEmbedding(Embedding):
 
     def whole(self) -> Tensor:
         """The table with the rows in their places, (N, D), in the dtype that is read."""
-        assert self.base is not None
+        assert self._base is not None
         check_whole(self.block)
         self._settle()
-        ids = torch.from_numpy(self.rows.ids.copy()).to(self.base.device)
-        return self.base.to(self.reads_as).index_copy(0, ids, self.block.to(self.reads_as))
+        ids = torch.from_numpy(self.rows.ids.copy()).to(self._base.device)
+        return self._base.to(self.reads_as).index_copy(0, ids, self.block.to(self.reads_as))
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """`whole`, made anew at every access and guarded against writes; the base where the rows
         are disabled.
         """
-        assert self.base is not None
-        return assembled.guarded(self.whole() if self.enabled else self.base.to(self.reads_as))
+        assert self._base is not None
+        return assembled.guarded(self.whole() if self.enabled else self._base.to(self.reads_as))
 
     def grow(self, rows_or_count: Any, init: Any = "normal") -> Tensor:  # noqa: ARG002
         """Refused: a head that shares the rows would not know of it."""

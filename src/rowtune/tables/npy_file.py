@@ -8,17 +8,18 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rowtune.errors import FormatError
-from rowtune.vectors.pickles import pickle_message
-from rowtune.vectors.tensorfile import Array
-from rowtune.vectors.words import Bytes
+from rowtune.tables.pickles import pickle_message
+from rowtune.tables.tensorfile import Array
 
+Bytes = NDArray[np.uint8]
 MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000  # NumPy's own limit; a parser of Python literals needs one
 
 
-def read_npy(name: str, data: Bytes) -> Array:
+def read_npy(name: str, data: Bytes, *, in_place: bool = False) -> Array:
     """The array in the bytes of a .npy file, as a view of them.
 
     Parameters
@@ -27,6 +28,8 @@ def read_npy(name: str, data: Bytes) -> Array:
         The file, for messages.
     data : uint8 array
         The whole file; may be a memory map, then so is what comes back.
+    in_place : bool
+        Refuse values that begin at an odd place in the file, instead of copying them.
 
     Raises
     ------
@@ -48,12 +51,23 @@ def read_npy(name: str, data: Bytes) -> Array:
         )
     part = data[start : start + size]
     if part.ctypes.data % dtype.alignment:
+        if in_place:
+            raise FormatError(unaligned(name, start, dtype))
         part = part.copy()
     try:
         array: Array = part.view(dtype).reshape(shape, order="F" if fortran else "C")
     except ValueError as error:  # no values at all, and lengths whose product is beyond 64 bits
         raise _damaged(name, str(error)) from None
     return array
+
+
+def unaligned(name: str, start: int, dtype: np.dtype[Any]) -> str:
+    """Why values that begin at byte ``start`` cannot be computed with where they are."""
+    return (
+        f"{name}: its {dtype} values begin at byte {start:,}, which is no multiple of "
+        f"{dtype.itemsize}, so they cannot be mapped; write the file anew with "
+        "rowtune.save_table, from what the program that made it reads there"
+    )
 
 
 def _header(name: str, raw: bytes) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:

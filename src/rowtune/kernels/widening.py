@@ -1,0 +1,97 @@
+"""Rows of a base in fewer bits, widened to float32 on their way from there to where they go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from rowtune.kernels.gather import copy_row, in_chunks
+from rowtune.kernels.prefetch import prefetch_row
+
+_ROWS_AHEAD = 8  # how far in front of its use a row is asked for
+# The float32 of every float16, as bits: a quarter of a megabyte, and NumPy's own answer for each.
+HALVES: NDArray[np.uint32] = (
+    np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32).view(np.uint32)
+)
+
+
+def take_scaled(
+    codes: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    block: NDArray[np.float32],
+    ids: NDArray[Any],
+    slots: NDArray[np.int32],
+    out: NDArray[np.float32],
+) -> None:
+    """``out[i]`` = row ``slots[i]`` of the block, or the codes times the scale of ``ids[i]``."""
+
+    def take(begin: int, end: int) -> None:
+        _take(scale, codes, scales, block, ids, slots, out, begin, end)
+
+    in_chunks(take, out)
+
+
+def take_bits(
+    codes: NDArray[np.uint16],
+    are_halves: bool,
+    block: NDArray[np.uint32],
+    ids: NDArray[Any],
+    slots: NDArray[np.int32],
+    out: NDArray[np.uint32],
+) -> None:
+    """The same of float16 or bfloat16, all as bits; those of bfloat16 are a float32's upper ones.
+
+    NaN payloads arrive as NumPy widens them.
+    """
+
+    def take(begin: int, end: int) -> None:
+        _take(half if are_halves else shift, codes, HALVES, block, ids, slots, out, begin, end)
+
+    in_chunks(take, out)
+
+
+@numba.njit(nogil=True)
+def _take(
+    widen: Any,
+    codes: Any,
+    more: Any,
+    block: Any,
+    ids: Any,
+    slots: Any,
+    out: Any,
+    begin: int,
+    end: int,
+) -> None:
+    for i in range(begin, end):
+        soon = i + _ROWS_AHEAD
+        if soon < end:
+            if slots[soon] >= 0:
+                prefetch_row(block, np.int64(slots[soon]))
+            else:
+                prefetch_row(codes, np.int64(ids[soon]))
+        if slots[i] >= 0:
+            copy_row(block[slots[i]], out[i])
+        else:
+            widen(codes, more, np.int64(ids[i]), out, i)
+
+
+@numba.njit(nogil=True)
+def scale(codes: Any, scales: Any, row: int, out: Any, place: int) -> None:
+    factor = scales[row]
+    for j in range(out.shape[1]):
+        out[place, j] = np.float32(codes[row, j]) * factor
+
+
+@numba.njit(nogil=True)
+def half(codes: Any, table: Any, row: int, out: Any, place: int) -> None:
+    for j in range(out.shape[1]):
+        out[place, j] = table[codes[row, j]]
+
+
+@numba.njit(nogil=True)
+def shift(codes: Any, nothing: Any, row: int, out: Any, place: int) -> None:  # noqa: ARG001
+    for j in range(out.shape[1]):
+        out[place, j] = np.uint32(codes[row, j]) << np.uint32(16)

@@ -1,0 +1,48 @@
+"""Read-only maps of files."""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rowtune.errors import FormatError
+from rowtune.tables.mapped_pages import map_behind
+from rowtune.tables.npy_file import unaligned
+from rowtune.tables.tensorfile import DTYPES, Place
+
+# bfloat16 as its bits: NumPy has no such dtype.
+_READ_AS = {**DTYPES, "BF16": "<u2"}
+
+
+def map_file(file: str) -> NDArray[np.uint8]:
+    """All bytes of a file that is not empty."""
+    return np.memmap(file, np.uint8, "r")
+
+
+def map_place(file: str, key: str, place: Place) -> NDArray[Any]:
+    """A tensor of a safetensors file, mapped.
+
+    Raises
+    ------
+    FormatError
+        It begins at an odd place.
+    """
+    dtype = np.dtype(_READ_AS[place.code])
+    if place.nbytes == 0:
+        return np.empty(place.shape, dtype)  # there is nothing to map
+    if place.start % dtype.itemsize:
+        raise FormatError(unaligned(f"{file}: {key}", place.start, dtype))
+    array: NDArray[Any] = map_file(file)[place.start : place.start + place.nbytes]
+    array = array.view(dtype).reshape(place.shape)
+    expect_scattered_reads(array)
+    return array
+
+
+def expect_scattered_reads(array: NDArray[Any]) -> None:
+    """Keep the system from reading, for each row, the next hundred kilobytes as well."""
+    mapped = map_behind(array)
+    if mapped is not None and hasattr(mmap, "MADV_RANDOM"):  # which Windows has not
+        mapped.madvise(mmap.MADV_RANDOM)
