@@ -135,6 +135,14 @@ class Block:
             steps[:] = self._most_steps
             self.debts.begin_anew(self._most_steps)
 
+    def follow_steps(self, ledger: dict[str, NDArray[Any]]) -> None:
+        """Values, state and step counts have been written in place, from a table that left this
+        ``ledger``; nothing under its name where it had no catch-up.
+        """
+        self._most_steps = int(self.steps.max(initial=0))
+        if self.debts is not None:
+            self.debts.take_arrays(ledger)
+
     def _fresh_state(self, count: int) -> dict[str, NDArray[Any]]:
         rule, dtype = self._tuned.rule, self._tuned.dtype
         first = rule.first_values(self._tuned.hyper)
