@@ -53,7 +53,14 @@ def together(team: Team, work: Callable[[], Any]) -> list[Any]:
     except BaseException as caught:  # Ctrl-C, too: the others must hear of it
         error = caught
         answer = {"failed": str(caught) or repr(caught), "damaged": isinstance(caught, Damaged)}
-    answers = [json.loads(each) for each in team.gather(json.dumps(answer).encode())]
+    try:
+        answers = [json.loads(each) for each in team.gather(json.dumps(answer).encode())]
+    except Exception as silence:
+        if error is None:
+            raise CheckpointError(
+                f"a process of the team does not answer ({silence}): it has died, or is out of "
+                "reach. The saves that were there are as they were"
+            ) from silence
     if error is not None:
         raise error
     for rank, each in enumerate(answers):
