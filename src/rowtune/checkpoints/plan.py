@@ -109,12 +109,14 @@ class Plan:
         CheckpointError
             The disk failed on the way: the tables hold a mixture.
         """
-        told = self._teller("copy", sum(entry["bytes"] for _, entry, _ in self._files))
+        total = sum(entry["bytes"] for _, entry, _ in self._files)
+        told = self._teller("copy", total)
         try:
             for part, entry, file in self._files:
                 _copy(part, entry, file, told)
             for name, part in self._parts.items():
                 part.loaded(self._whole.get(name, {}))
+            self._progress("copy", total, total)  # files hold other ranks' rows, and headers
         except BaseException as error:
             raise CheckpointError(
                 f"{self._home / self._name} was checked and then could not be read to its end "
