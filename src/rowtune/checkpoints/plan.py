@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from rowtune.checkpoints import fitting, tensors
 from rowtune.checkpoints.chain import chain_of
 from rowtune.checkpoints.part import Part, parts_of
 from rowtune.errors import CheckpointError
+from rowtune.kernels.threads import get_num_threads
 
 Progress = Callable[[str, int, int], None]
 
@@ -74,16 +77,29 @@ class Plan:
             if entry["begin"] < part.end and entry["end"] > part.begin
         ]
         told = self._teller("verify", sum(entry["bytes"] for *_, entry in needed))
-        for part, path, entry in needed:
-            file = tensors.File(path, entry, told)
-            files.callback(file.close)
-            self._files.append((part, entry, file))
+        self._open(needed, told, files)
         own = self._read_whole(newest.path, content["whole"], told)
         parent = {"name": self._name, "sha256": digest, "depth": content["depth"]}
         self.loaded = Loaded(content["step"], content["extra"], own, self._skipped, parent)
         if check is not None:
             check(self.loaded)
         return self._name
+
+    def _open(
+        self, needed: list[tuple[Part, Path, dict[str, Any]]], told: tensors.Tell, files: ExitStack
+    ) -> None:
+        """Verify files, several at a time: to hash takes longer than to read."""
+        with ThreadPoolExecutor(get_num_threads()) as pool:
+            opened = [pool.submit(tensors.File, path, entry, told) for _, path, entry in needed]
+        errors = []
+        for (part, _, entry), each in zip(needed, opened, strict=True):
+            if error := each.exception():
+                errors.append(error)
+            else:
+                files.callback(each.result().close)
+                self._files.append((part, entry, each.result()))
+        if errors:
+            raise errors[0]
 
     def _read_whole(
         self, folder: Path, entry: dict[str, Any] | None, told: tensors.Tell
@@ -125,12 +141,13 @@ class Plan:
             ) from error
 
     def _teller(self, stage: str, total: int) -> tensors.Tell:
-        done = 0
+        done, lock = 0, threading.Lock()
 
         def told(count: int) -> None:
             nonlocal done
-            done += count
-            self._progress(stage, min(done, total), total)
+            with lock:
+                done += count
+                self._progress(stage, min(done, total), total)
 
         return told
 
