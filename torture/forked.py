@@ -72,6 +72,8 @@ class Boundaries:
         def counted_open(file: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
             if mode != "wb" or isinstance(file, int) or not self._is_watched(file):
                 return opened(file, mode, *rest, **more)
+            if 0 in (*rest[:1], more.get("buffering")):
+                return _Counted(file, self)
             return io.BufferedWriter(_Counted(file, self))
 
         os.fsync, os.fdopen = counted_sync, counted_fdopen  # type: ignore[assignment]

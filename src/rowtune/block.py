@@ -166,6 +166,14 @@ class Block:
             self.steps[:] = self._most_steps
             self.debts.begin_anew(self._most_steps)
 
+    def follow_steps(self, ledger: dict[str, NDArray[Any]]) -> None:
+        """Values, state and step counts have been written in place, from a table that left this
+        ``ledger``; nothing under its name where it had no catch-up.
+        """
+        self._most_steps = int(self.steps.max(initial=0))
+        if self.debts is not None:
+            self.debts.take_arrays(ledger)
+
     def _begin_state(self) -> None:
         """State and step counts before the first step of any row."""
         rule, memory, count = self._tuned.rule, self._state_memory, len(self.values)

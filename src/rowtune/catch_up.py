@@ -63,6 +63,14 @@ class Debts:
         at = self.now if now is None else now
         self._ledger = ledgers.Ledger(self._tuned, at)
 
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """All that is known of the steps taken: see `Ledger.as_arrays`."""
+        return self._ledger.as_arrays()
+
+    def take_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go on from what `as_arrays` gave."""
+        self._ledger = ledgers.Ledger.of(self._tuned, arrays)
+
     def pay(self, trained: Trained, slots: NDArray[np.int32] | None) -> bool:
         """Bring the rows ``slots`` (unique) up to date, in place; all of them where None, and where
         the ledger is full. Says whether any row owed anything.

@@ -40,3 +40,7 @@ class FormatError(RowtuneError, ValueError):
 
 class CorpusError(RowtuneError, ValueError):
     """A corpus that is missing, empty, or holds nothing to learn from."""
+
+
+class CheckpointError(RowtuneError, ValueError):
+    """A save that failed or is damaged, or one that does not fit the tables it is loaded into."""

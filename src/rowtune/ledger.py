@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rowtune.rules.absent import absent_step_of, course_at
 from rowtune.rules.tuned import Tuned
@@ -60,6 +61,21 @@ class Ledger:
     def take_back(self) -> None:
         """The last step was not taken after all."""
         self.now -= 1
+
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """The steps as arrays: ``ledger.nodes``, ``ledger.history``, and ``ledger.span``, which is
+        ``first`` and ``now`` (int64). Not copies.
+        """
+        span = np.array([self.first, self.now], np.int64)
+        return {"ledger.nodes": self.nodes, "ledger.history": self.history, "ledger.span": span}
+
+    @classmethod
+    def of(cls, tuned: Tuned, arrays: dict[str, NDArray[Any]]) -> Ledger:
+        """A ledger of the steps that `as_arrays` gave."""
+        made = cls(tuned)
+        made.first, made.now = (int(step) for step in arrays["ledger.span"])
+        made.nodes, made.history = arrays["ledger.nodes"], arrays["ledger.history"]
+        return made
 
     def _matrices(self, tuned: Tuned) -> Any:
         return course_at(tuned.rule, tuned.hyper, float(self.now + 1))

@@ -21,11 +21,12 @@ from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
 from rowtune.state_folder import StateFolder, memory_in
 from rowtune.subset import Subset
+from rowtune.table_checkpoint import TableCheckpoint
 from rowtune.table_files import TableFiles
 from rowtune.table_hyper import TableHyper
 
 
-class Table(TableFiles, TableHyper):
+class Table(TableFiles, TableCheckpoint, TableHyper):
     """An embedding table of N rows, some of which train; the others keep their bits.
 
     Parameters

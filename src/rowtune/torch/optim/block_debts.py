@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,14 @@ class BlockDebts:
     def record(self) -> None:
         """The optimizer takes a step."""
         self._debts.record()
+
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """The steps that the optimizer has taken: see `rowtune.ledger`."""
+        return self._debts.as_arrays()
+
+    def take_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go on from what `as_arrays` gave."""
+        self._debts.take_arrays(arrays)
 
     def pay(self, slots: Tensor | None) -> None:
         """Bring the rows of slots (n,), -1 where frozen, up to date; None means all of them."""
