@@ -18,7 +18,7 @@ ROOMS = [
     ["errors"],
     ["atomic", "rows", "rules", "finite", "bounds"],
     ["step", "base", "ledger", "quantized"],
-    ["kernels", "patch"],
+    ["kernels", "patch", "on_host"],
     ["patch_file"],
     ["apply", "numpy_verbs", "checks", "assemble", "subset"],
     ["numpy_engine"],
