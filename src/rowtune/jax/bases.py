@@ -77,9 +77,13 @@ def as_base(given: Any) -> Base:
         return Mapped(OnHost(given))
     if not isinstance(given, Quantized):
         return jnp.asarray(given)
-    codes = given.codes if given.kind != "bfloat16" else given.codes.view(jnp.bfloat16)
     scales = None if given.scales is None else jnp.asarray(given.scales)
-    return Codes(jnp.asarray(codes), scales, given.shape[0])
+    return Codes(jnp.asarray(codes_of(given)), scales, len(given))
+
+
+def codes_of(table: Quantized) -> Any:
+    """Its codes in a dtype of JAX's, not copied."""
+    return table.codes.view(jnp.bfloat16) if table.kind == "bfloat16" else table.codes
 
 
 def rows_of(base: Base, ids: Array) -> Array:
@@ -106,7 +110,7 @@ def whole(base: Base) -> Array:
         return widened(base.codes, base.scales)
     if not isinstance(base, Mapped):
         return base
-    if not jax.core.trace_ctx.is_top_level():
+    if isinstance(jnp.zeros(()), jax.core.Tracer):
         raise ShapeError(
             f"the base of {base.shape[0]} x {base.shape[1]} is in a memory map, and is not read "
             "whole by a compiled function; call merge outside of jit"
