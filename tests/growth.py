@@ -9,7 +9,7 @@ from pathlib import Path
 
 # 20 GB of zeros that take no place on the disk.
 N, D = 20_000_000, 256
-BASES = """
+BASES = f"""
 import os
 import numpy as np
 from rowtune.quantized import Quantized
@@ -33,7 +33,7 @@ def base(kind, path):
 
 
 rng = np.random.default_rng(0)
-""".format(N=N, D=D)
+"""
 
 
 def of(program, folder, seconds=200, **environment):

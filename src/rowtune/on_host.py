@@ -31,7 +31,7 @@ class OnHost:
 
     def __init__(self, source: NDArray[Any] | Quantized) -> None:
         self.source = source
-        self.shape: tuple[int, int] = (int(source.shape[0]), int(source.shape[1]))
+        self.shape: tuple[int, ...] = tuple(int(size) for size in source.shape)
         self.dtype: np.dtype[Any] = source.dtype.newbyteorder("=")
         for array in _arrays(source):
             _advise(array, "MADV_RANDOM")

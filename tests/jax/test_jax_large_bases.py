@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import hashlib
 
-import growth
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import growth
 import rowtune.jax as rj
 from rowtune import rows
 from rowtune.errors import IdError, ShapeError
