@@ -20,7 +20,7 @@ ROOMS = [
     ["atomic", "keys", "row_memory", "rows", "rules", "finite", "bounds", "quantized"],
     ["tables"],
     ["step", "base", "ledger", "state_folder"],
-    ["kernels", "patch"],
+    ["kernels", "patch", "on_host"],
     ["key_maps", "patch_file", "vocabulary_file"],
     ["vocabulary"],
     ["apply", "numpy_verbs", "checks", "assemble", "subset", "checkpoints"],

@@ -149,9 +149,8 @@ def test_unsigned_and_narrow_ids():
 
 
 def test_what_a_matrix_may_be(tmp_path):
-    for dtype in (np.float16, np.int64):
-        with pytest.raises(ShapeError, match="expected float"):
-            rp.lookup_table(np.ones((2, 2), dtype))
+    with pytest.raises(ShapeError, match="expected float"):
+        rp.lookup_table(np.ones((2, 2), np.int64))
     np.save(tmp_path / "a.npy", np.arange(6.0).reshape(3, 2).astype(">f4"))
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     odd = rp.lookup_table(mapped, train=[1])

@@ -55,10 +55,21 @@ def slots_of(table: RowTable, ids: Array) -> tuple[Array, Array, Array]:
     k is never a row, so that what is read or written there can be filled or dropped.
     """
     safe, valid = in_range(ids, table.num_rows)
+    nowhere = table.block.shape[0]
+    if table.ids is not None:
+        return jnp.where(valid, _searched(table.ids, safe, nowhere), nowhere), safe, valid
     if table.slots is not None and table.num_rows:
         found = table.slots.at[safe].get(mode="clip")
-        return jnp.where(valid & (found >= 0), found, table.block.shape[0]), safe, valid
-    return jnp.where(valid, safe, table.block.shape[0]), safe, valid
+        return jnp.where(valid & (found >= 0), found, nowhere), safe, valid
+    return jnp.where(valid, safe, nowhere), safe, valid
+
+
+def _searched(trainable: Array, ids: Array, nowhere: int) -> Array:
+    """The place of each id among the trainable ones, which ascend."""
+    if trainable.shape[0] == 0:
+        return jnp.full(ids.shape, nowhere, jnp.int32)
+    place = jnp.searchsorted(trainable, ids).astype(jnp.int32)
+    return jnp.where(trainable.at[place].get(mode="clip") == ids, place, nowhere)
 
 
 def _check_later(ids: Array, num_rows: int) -> None:

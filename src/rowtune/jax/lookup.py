@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rowtune.jax.bases import rows_of
 from rowtune.jax.ids import as_ids, slots_of
 from rowtune.jax.table import RowTable, widened
 
@@ -52,9 +53,9 @@ def put_in_place(table: RowTable, trained: Array, trains: Array, ids: Array, val
     trained = trained.astype(dtype)
     if table.base is None:
         return jnp.where(valid[..., None], trained, nan)
-    frozen = jax.lax.stop_gradient(table.base).at[ids].get(mode="clip").astype(dtype)
+    frozen = rows_of(table.base, ids).astype(dtype)
     out = widened(trained, frozen, table.columns)
-    if table.slots is not None:
+    if not table.trains_all:
         out = jnp.where(trains[..., None], out, frozen)
     return jnp.where(valid[..., None], out, nan)
 

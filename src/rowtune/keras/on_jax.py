@@ -12,7 +12,7 @@ from rowtune.jax.ids import as_ids, slots_of
 from rowtune.jax.lookup import put_in_place
 from rowtune.jax.rule import RuleState
 from rowtune.jax.rule import rule as rule_of_rows
-from rowtune.jax.table import RowTable, slot_map
+from rowtune.jax.table import RowTable, places
 from rowtune.jax.touched import RowGrads
 from rowtune.keras import left
 from rowtune.rules import Rule
@@ -22,13 +22,13 @@ def table_of(layer: Any) -> Any:
     """See `rowtune.keras.backend`."""
     rows = layer.rows
     columns = None if layer.columns is None else jnp.asarray(layer.columns, jnp.int32)
-    slots = None if rows.trains_all else slot_map(rows)
+    slots, ids_that_train = places(rows)
     take = _take_of(layer.block)
 
     def look_up(ids: Any) -> Any:
         block = layer.block.value
         base = None if layer.base is None else layer.base.value
-        table = RowTable(base, block, slots, columns, rows.num_rows)
+        table = RowTable(base, block, slots, columns, rows.num_rows, ids_that_train)
         of_ids, safe, valid = slots_of(table, as_ids(ids, rows.num_rows))
         if 0 in block.shape:
             trained = jnp.zeros((*of_ids.shape, block.shape[1]), block.dtype)

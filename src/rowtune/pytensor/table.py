@@ -11,10 +11,10 @@ from pytensor import shared
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from rowtune import assemble
-from rowtune.base import as_base
-from rowtune.errors import IdError, ShapeError
+from rowtune.errors import IdError
+from rowtune.pytensor.bases import Base
 from rowtune.pytensor.ids import Located, SlotMap, as_symbolic
+from rowtune.quantized import Quantized
 from rowtune.rows import Choice, Rows
 
 
@@ -31,7 +31,7 @@ class LookupTable:
         The trainable rows in the order of ``rows.ids``: all that is ever written. N x D where all
         rows train.
     base : shared variable of N x D, or None where all rows and columns train
-        The matrix as it was given, not copied and never updated.
+        The matrix as it was given, not copied and never updated; its codes where it has few bits.
     state : dict of str to shared variables of k x D, or of k x 1
         What the rule remembers; empty before `rowtune.pytensor.updates`.
     steps : shared int32 vector of k
@@ -39,27 +39,22 @@ class LookupTable:
     rows : Rows
     """
 
-    def __init__(self, matrix: ArrayLike, train: Choice, columns: Choice | None, name: str) -> None:
-        given = as_base(matrix)
-        if given.dtype.itemsize < 4:
-            raise ShapeError(
-                f"the matrix has dtype {given.dtype}, which PyTensor's compilers do not take; "
-                "expected float32 or float64 (write matrix.astype(numpy.float32))"
-            )
-        self.rows = Rows(len(given), train, columns)
+    def __init__(
+        self, matrix: ArrayLike | Quantized, train: Choice, columns: Choice | None, name: str
+    ) -> None:
+        self._base = Base(matrix)
+        self.rows = Rows(self._base.shape[0], train, columns)
         self.name = name
-        self.shape: tuple[int, int] = given.shape
-        self.dtype = given.dtype.newbyteorder("=")
-        self.columns = self.rows.chosen_columns(given.shape[1])
-        # Aligned and in native order; a memory map in an array's clothes stays one.
-        kept = np.require(given, dtype=self.dtype, requirements=["A"])
-        self._matrix: NDArray[Any] = np.asarray(kept)
-        chosen = kept if self.rows.trains_all else kept[self.rows.ids]
+        self.shape: tuple[int, int] = self._base.shape
+        self.dtype = self._base.dtype
+        self.columns = self.rows.chosen_columns(self.shape[1])
+        all_train = self.rows.trains_all
+        chosen = self._base.whole() if all_train else self._base.rows(self.rows.ids)
         values = np.array(chosen if self.columns is None else chosen[:, self.columns], order="C")
         self.block = self.share("block", values)
         self.base: SharedVariable | None = None
         if not self.rows.trains_all or self.columns is not None:
-            self.base = self.share("base", kept)
+            self.base = self._base.share(self.share)
         self.steps = self.share("steps", np.zeros(len(values), np.int32))
         self.state: dict[str, SharedVariable] = {}
         self.rule: tuple[Any, ...] | None = None  # what the state belongs to
@@ -106,7 +101,7 @@ class LookupTable:
         ids, slots = located.ids, located.slots
         if self.base is None:
             return self.block[ids]
-        whole = self.base[ids]
+        whole = self._base.lookup(self.base, ids)
         if len(self.rows) == 0:
             return whole
         rows = self.block[pt.maximum(slots, 0)]
@@ -116,10 +111,15 @@ class LookupTable:
 
     @property
     def weights(self) -> NDArray[Any]:
-        """The whole matrix as it is now: an N x D array, a copy."""
-        block = np.asarray(self.block.get_value(borrow=True))
-        nothing = np.empty((0, self.shape[1]), self.dtype)
-        return assemble.whole(self._matrix, nothing, block, self.columns, self.rows.ids)
+        """The whole matrix as it is now: an N x D array, a copy; float32 where the base has fewer
+        bits, of which it gives all numbers.
+        """
+        matrix, block = self._base.whole(), np.asarray(self.block.get_value(borrow=True))
+        if self.columns is None:
+            matrix[self.rows.ids] = block
+        else:
+            matrix[np.ix_(self.rows.ids, self.columns)] = block
+        return matrix
 
 
 class Lookup(NamedTuple):
@@ -130,15 +130,20 @@ class Lookup(NamedTuple):
 
 
 def lookup_table(
-    matrix: ArrayLike, train: Choice = "all", columns: Choice | None = None, name: str = "table"
+    matrix: ArrayLike | Quantized,
+    train: Choice = "all",
+    columns: Choice | None = None,
+    name: str = "table",
 ) -> LookupTable:
     """A lookup table over ``matrix``, of which some rows train; the others keep their bits.
 
     Parameters
     ----------
-    matrix : N x D floats (float32 or float64)
+    matrix : N x D floats (float16, float32 or float64), or Quantized
         An array or a read-only memory map. It is never written; only trainable rows are copied.
-        The block and what the rule remembers have its dtype, whatever floatX is.
+        The block and what the rule remembers have its dtype, whatever floatX is; they are float32
+        where it is float16 or a `rowtune.quantized.Quantized`, whose rows are widened as they are
+        looked up.
     train : "all", boolean mask of N, ids, or slice
         The rows that train. Ids keep the order they have.
     columns : None, boolean mask of D, ids, or slice

@@ -6,8 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from rowtune.errors import ShapeError
+from rowtune.errors import RowtuneError, ShapeError
+from rowtune.on_host import OnHost
 from rowtune.rows import Choice, Rows
+from rowtune.tensorflow.bases import Codes, as_base, rows_of, whole
 from rowtune.tensorflow.identity import Identity
 from rowtune.tensorflow.lookup import lookup
 from rowtune.tensorflow.places import Places
@@ -21,9 +23,11 @@ class Embedding(tf.Module):  # type: ignore[misc]
 
     Parameters
     ----------
-    weights : array or tensor (N, D), or tf.Variable that is not trainable
+    weights : array or tensor (N, D), Quantized, or tf.Variable that is not trainable
         Of float16, bfloat16, float32 or float64. A variable becomes the base itself, and goes into
-        checkpoints. Anything else becomes a constant, of which a checkpoint holds the fingerprint.
+        checkpoints. A memory map stays one, and a `rowtune.quantized.Quantized` keeps its few bits:
+        rows are read and widened as they are looked up. Anything else becomes a constant. Of all
+        but a variable a checkpoint holds the fingerprint.
     train : "all", boolean mask of N, ids, or slice
         Which rows train. Ids stay your own.
     columns : None, "all", boolean mask of D, indices, or slice
@@ -36,7 +40,7 @@ class Embedding(tf.Module):  # type: ignore[misc]
     ----------
     block : tf.Variable (k, C)
         The rows that train, in the order of ``rows.ids``: the one trainable variable.
-    base : tensor or tf.Variable (N, D), or None
+    base : tensor or tf.Variable (N, D), Codes, OnHost, or None
         The frozen storage, which nothing writes; None where all of the table trains.
     rows : rowtune.Rows
 
@@ -62,7 +66,7 @@ class Embedding(tf.Module):  # type: ignore[misc]
         num_rows, width = given.shape
         places = Places(Rows(num_rows, on_host(train), on_host(columns)), width)
         block_dtype = _float_dtype(dtype or given.dtype)
-        start = given if places.rows.trains_all else tf.gather(given, places.rows.ids)
+        start = whole(given) if places.rows.trains_all else rows_of(given, places.rows.ids)
         if places.columns is not None:
             start = tf.gather(start, places.columns, axis=1)
         with tf.init_scope():
@@ -100,11 +104,12 @@ class Embedding(tf.Module):  # type: ignore[misc]
     @as_written
     def merge(self) -> Any:
         """The whole matrix (N, D) as a new tensor, in the base's dtype: the trained rows in their
-        places, the others as the bits that they were.
+        places, the others as the bits that they were; of a quantized base what it gives, in
+        float32. All of it is in memory then.
         """
         if self.base is None:
             return tf.identity(self.block)
-        base = tf.convert_to_tensor(self.base)
+        base = whole(self.base)
         if 0 in self._places.block_shape:
             return tf.identity(base)
         block, ids = tf.cast(self.block, base.dtype), self.rows.ids
@@ -112,13 +117,26 @@ class Embedding(tf.Module):  # type: ignore[misc]
             block = self._places.widened(block, tf.gather(base, ids))
         return tf.tensor_scatter_nd_update(base, ids[:, None], block)
 
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """What TensorFlow saves."""
+        if save_type == "savedmodel" and isinstance(self.base, OnHost):
+            raise RowtuneError(
+                "the base is in a memory map of this process, which a SavedModel cannot hold; "
+                "export an Embedding of emb.merge(), of which nothing needs to train, or one of "
+                "rowtune.quantize(...) in memory"
+            )
+        return super()._trackable_children(save_type, **kwargs)
+
     def __repr__(self) -> str:
         n, width = self.shape
         return f"Embedding({n} x {width} {self.block.dtype.name}, {len(self.rows)} rows train)"
 
 
 def _as_weights(weights: Any) -> Any:
-    if isinstance(weights, tf.Variable):
+    weights = as_base(weights)
+    if isinstance(weights, Codes | OnHost):
+        given = weights
+    elif isinstance(weights, tf.Variable):
         given = weights
         if given.trainable:
             raise ShapeError(
@@ -130,7 +148,7 @@ def _as_weights(weights: Any) -> Any:
             given = tf.convert_to_tensor(weights)
         except (ValueError, TypeError) as error:
             raise ShapeError(f"weights are not one matrix: {error}") from None
-    if given.shape.rank != 2:
+    if len(given.shape) != 2:
         raise ShapeError(
             f"weights have shape {tuple(given.shape)}; expected a table of two dimensions, "
             "one row for each id"

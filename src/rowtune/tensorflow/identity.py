@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from rowtune.base import fingerprint
 from rowtune.errors import PatchError
+from rowtune.on_host import OnHost
+from rowtune.tensorflow.bases import Codes
 from rowtune.tensorflow.places import Places
 
 
@@ -18,7 +20,8 @@ class Identity(tf.train.experimental.PythonState):  # type: ignore[misc]
     """Written into checkpoints beside the block, and compared before a block is read.
 
     A block holds rows without their ids. On another base, or with other rows chosen, it would load
-    without a word, and each row would be some other word's.
+    without a word, and each row would be some other word's. The base is read for it when a
+    checkpoint is first written or restored, and not before.
     """
 
     def __init__(self, places: Places, base: Any) -> None:
@@ -72,6 +75,8 @@ def _hash(ids: Any) -> str:
 
 
 def _fingerprint(base: Any) -> str:
+    if isinstance(base, OnHost | Codes):
+        return base.fingerprint()
     array = np.asarray(base)
     if base.dtype == tf.bfloat16:
         return fingerprint(array.view(np.uint16), dtype_name="bfloat16")

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rowtune.tensorflow.bases import rows_of
 from rowtune.tensorflow.ids import in_range
 from rowtune.tensorflow.places import Places
 from rowtune.tensorflow.slices import NOWHERE, leave_out
@@ -21,7 +22,8 @@ def lookup(block: Any, base: Any, places: Places, ids: Any) -> Any:
     Parameters
     ----------
     block : tf.Variable (k, C)
-    base : tensor or tf.Variable (N, D) of any float dtype, or None where nothing is frozen
+    base : tensor or tf.Variable (N, D) of any float dtype, Codes, OnHost, or None where nothing is
+        frozen
     """
     ids, valid = in_range(ids, places.rows.num_rows)
     if places.has_base:
@@ -39,7 +41,7 @@ def lookup(block: Any, base: Any, places: Places, ids: Any) -> Any:
 
 
 def _assembled(block: Any, base: Any, places: Places, ids: Any, valid: Any) -> Any:
-    frozen = tf.cast(tf.stop_gradient(tf.gather(base, ids)), block.dtype)
+    frozen = tf.cast(rows_of(base, ids), block.dtype)
     if 0 in places.block_shape:
         return frozen
     slots = places.slots(ids)
