@@ -13,20 +13,20 @@ from rowtune import assemble, checks
 from rowtune.base import as_base, rows_of
 from rowtune.block import Block
 from rowtune.bounds import Bounds
-from rowtune.errors import IdError, ShapeError
+from rowtune.errors import ShapeError
 from rowtune.quantized import Quantized
 from rowtune.row_memory import RowMemory
 from rowtune.rows import Choice, Rows, as_ids
 from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
 from rowtune.state_folder import StateFolder, memory_in
-from rowtune.subset import Subset
 from rowtune.table_checkpoint import TableCheckpoint
 from rowtune.table_files import TableFiles
 from rowtune.table_hyper import TableHyper
+from rowtune.table_writes import TableWrites
 
 
-class Table(TableFiles, TableCheckpoint, TableHyper):
+class Table(TableFiles, TableCheckpoint, TableHyper, TableWrites):
     """An embedding table of N rows, some of which train; the others keep their bits.
 
     Parameters
@@ -232,48 +232,6 @@ class Table(TableFiles, TableCheckpoint, TableHyper):
         """
         self._block.flush()
 
-    def set(self, ids: ArrayLike, values: ArrayLike, *, check_finite: bool = True) -> None:
-        """Replace rows: ``values`` of ids.shape + (D,), or + (columns,) where those were chosen.
-
-        Raises
-        ------
-        FrozenRowError
-            A frozen id.
-        IdError, ShapeError, NonFiniteError
-            A row named twice, an id out of range, a wrong shape, NaN. Nothing is changed then.
-        """
-        slots, new = self._checked_write(ids, values, check_finite)
-        unique, counts = np.unique(slots, return_counts=True)
-        if len(unique) < len(slots):
-            twice = self.rows.ids[unique[counts > 1][0]]
-            raise IdError(f"set names row {twice} twice; name it once, or use add")
-        self.block[slots] = new
-
-    def add(self, ids: ArrayLike, values: ArrayLike, *, check_finite: bool = True) -> None:
-        """Add to rows; a row that is named twice gets both. Shapes and errors as in `set`."""
-        slots, new = self._checked_write(ids, values, check_finite)
-        np.add.at(self.block, slots, new)
-
-    def sub(self, ids: ArrayLike, values: ArrayLike, *, check_finite: bool = True) -> None:
-        """Subtract from rows; a row named twice gets both. Shapes and errors as in `set`."""
-        slots, new = self._checked_write(ids, values, check_finite)
-        np.subtract.at(self.block, slots, new)
-
-    def subset(self, ids: ArrayLike) -> Subset:
-        """A compact copy of trainable rows, for an optimizer of any kind: see `Subset`.
-
-        Raises
-        ------
-        FrozenRowError, IdError
-            A frozen id, or one that is named twice or out of range.
-        """
-        given = as_ids(ids).reshape(-1).astype(np.int64)
-        slots = checks.all_trainable(self.rows, given)
-        if len(np.unique(slots)) < len(slots):
-            raise IdError("subset names a row twice; pass numpy.unique(ids)")
-        self._block.catch_up(slots)
-        return Subset(given, self.block[slots], self.set)
-
     def grow(self, new_rows: ArrayLike) -> NDArray[np.int64]:
         """Add trainable rows at the end; all other rows keep weights, state and step count.
 
@@ -341,14 +299,6 @@ class Table(TableFiles, TableCheckpoint, TableHyper):
         self.__dict__.update(state)
         if isinstance(self.base, np.ndarray):
             self.base.flags.writeable = False  # which a pickle does not remember
-
-    def _checked_write(
-        self, ids: ArrayLike, new: ArrayLike, check_finite: bool
-    ) -> tuple[NDArray[np.int32], NDArray[Any]]:
-        slots = checks.all_trainable(self.rows, ids)
-        self._block.catch_up(slots.reshape(-1))
-        width = self.block.shape[1]
-        return slots, checks.values(new, np.shape(ids), width, self.dtype, check_finite)
 
 
 def _dtype_of(given: DTypeLike, was_given: bool) -> np.dtype[Any]:

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import hashlib
 
-import growth
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
 
+import growth
 import rowtune.pytensor as rp
 from rowtune import Table, rows
 from rowtune.errors import IdError
