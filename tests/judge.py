@@ -47,6 +47,15 @@ def _adam(w, g, s, t, h):
     return w - h["lr"] * m / (math.sqrt(v) + h["eps"])
 
 
+def _rowwise_adam(ws, gs, s, t, h):
+    before = s.get("m", [0.0] * len(gs))
+    s["m"] = [h["beta1"] * m + (1 - h["beta1"]) * g for m, g in zip(before, gs, strict=True)]
+    s["v"] = h["beta2"] * s.get("v", 0.0) + (1 - h["beta2"]) * sum(g**2 for g in gs) / len(gs)
+    root = math.sqrt(s["v"] / (1 - h["beta2"] ** t)) + h["eps"]
+    scale = h["lr"] / (1 - h["beta1"] ** t) / root
+    return [w - scale * m for w, m in zip(ws, s["m"], strict=True)]
+
+
 def _rmsprop_momentum(w, g, s, t, h):
     s["square"] = h["alpha"] * s.get("square", 0.0) + (1 - h["alpha"]) * g**2
     s["velocity"] = h["momentum"] * s.get("velocity", 0.0)
@@ -106,6 +115,7 @@ FORMULAS = {
     "rmsprop": _rmsprop,
     "adam": _adam,
     "adamw": _adam,
+    "rowwise_adam": _rowwise_adam,
     "lion": _lion,
     "rmsprop_momentum": _rmsprop_momentum,
     "centered_rmsprop": _centered_rmsprop,
@@ -114,7 +124,8 @@ FORMULAS = {
     "amsgrad": _amsgrad,
     "adamax": _adamax,
 }
-ROW_WISE = {_rowwise_adagrad}  # formulas of a whole row and one state for it
+# Formulas of a whole row, and of their state what is one number for it.
+ROW_WISE = {_rowwise_adagrad: {"total"}, _rowwise_adam: {"v"}}
 
 
 class Judge:
@@ -168,7 +179,12 @@ class Judge:
         return np.array(self.rows)
 
     def state_array(self, name, ids, first):
-        columns = ["row"] if self.formula in ROW_WISE else self.columns
+        columns = self.columns
+        if self.formula in ROW_WISE:
+            if name not in ROW_WISE[self.formula]:
+                nothing = [first] * len(columns)
+                return np.array([self.state.get((i, "row"), {}).get(name, nothing) for i in ids])
+            columns = ["row"]
         return np.array(
             [[self.state.get((i, j), {}).get(name, first) for j in columns] for i in ids]
         )

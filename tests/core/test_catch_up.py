@@ -86,7 +86,7 @@ def test_float32_is_no_further_from_the_truth_than_dense_float32(name):
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.95), (0.5, 0.9), (0.0, 0.99), (0.99, 0.9)])
 @pytest.mark.parametrize("size", [1.0, 1e-5, 1e-9, 1e-170])
-@pytest.mark.parametrize("name", ["adam", "amsgrad", "adamax"])
+@pytest.mark.parametrize("name", ["adam", "amsgrad", "adamax", "rowwise_adam"])
 def test_gradients_as_small_as_epsilon_and_any_betas(name, size, betas):
     lazy, eager = both(name, betas=betas)
     rng = np.random.default_rng(2)

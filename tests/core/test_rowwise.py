@@ -69,7 +69,8 @@ def counting(row, grad, count, lr, start):
     return row - lr * grad / count, count + start
 
 
-RULES = [lamb, everything, exchange, counting, rules.get("rowwise_adagrad")]
+RULES = [lamb, everything, exchange, counting]
+RULES += [rules.get("rowwise_adagrad"), rules.get("rowwise_adam")]
 NAMES = [r.name for r in RULES]
 
 
@@ -119,6 +120,18 @@ def test_lamb_by_hand():
     np.testing.assert_allclose(table.weights[0], row - lr * 5 / math.sqrt(3) * np.sign(grad))
 
 
+def test_rowwise_adam_by_hand():
+    table = Table(np.ones((2, 2)), rule="rowwise_adam", lr=0.1, betas=(0.5, 0.75), eps=0.5)
+    table.update([1], [[3.0, -4.0]])  # mean of squares: 12.5
+    table.update([1], [[1.0, 1.0]])
+    assert table.state["m"].tolist() == [[0.0, 0.0], [1.25, -0.5]]
+    assert table.state["v"].tolist() == [[0.0], [0.75 * 0.25 * 12.5 + 0.25]]
+    first = 0.1 / (math.sqrt(12.5) + 0.5)
+    second = 0.1 / 0.75 / (math.sqrt((0.1875 * 12.5 + 0.25) / 0.4375) + 0.5)
+    expected = [1 - 3 * first - 1.25 * second, 1 + 4 * first + 0.5 * second]
+    np.testing.assert_allclose(table.weights, [[1, 1], expected], rtol=1e-14)
+
+
 def test_rowwise_adagrad_by_hand():
     table = Table(np.ones((2, 2)), rule="rowwise_adagrad", lr=0.1, eps=0.5)
     table.update([1], [[3.0, -4.0]])  # mean of squares: 12.5
@@ -153,7 +166,7 @@ def test_state_of_one_number_per_row_is_one_column_wide():
     assert table.state["count"].tolist() == [[7.0], [14.0], [7.0], [14.0], [7.0]]
     assert everything.state_widths(4) == {"m": 4, "seen": 1}
     assert everything.first_values(everything.hyper()) == {"m": 0.0, "seen": 1.0}
-    assert [r.is_elementwise for r in RULES] == [False] * 5
+    assert [r.is_elementwise for r in RULES] == [False] * 6
     assert rules.get("adam").is_elementwise
 
 

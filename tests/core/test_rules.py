@@ -156,6 +156,7 @@ TORCH = {
     "adadelta": lambda p, h: torch.optim.Adadelta(p, lr=h["lr"], rho=h["rho"], eps=h["eps"]),
     "adam": adam_of_torch,
     "adamw": lambda p, h: adam_of_torch(p, h, torch.optim.AdamW, weight_decay=h["weight_decay"]),
+    "rowwise_adam": adam_of_torch,  # on rows of one column
     "amsgrad": lambda p, h: adam_of_torch(p, h, amsgrad=True),
     "adamax": lambda p, h: adam_of_torch(p, h, torch.optim.Adamax),
     "lion": lambda p, h: LionOfOptax(p, h["lr"], h["beta1"], h["beta2"]),
@@ -306,9 +307,10 @@ def test_every_rule_says_its_formula_its_source_and_what_it_equals():
     assert found["adam"].equals == "torch.optim.Adam"
     assert found["nesterov"].equals == "torch.optim.SGD(nesterov=True)"
     assert found["rowwise_adagrad"].state == "1"
+    assert found["rowwise_adam"].state == "D + 1"
     assert found["centered_rmsprop_momentum"].state == "3 D"
     assert {each.equals.split(".")[0] for each in found.values()} == {
-        "torch", "optax", "EXACT_ROWWISE_ADAGRAD",
+        "torch", "optax", "EXACT_ROWWISE_ADAGRAD", "PARTIAL_ROWWISE_ADAM",
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ REACHED = {
     "nesterov": ("SGD", {"momentum": 0.7, "nesterov": True}, {"momentum": 0.7}),
     "adam": ("Adam", MOMENTS, OURS),
     "amsgrad": ("Adam", {**MOMENTS, "amsgrad": True}, OURS),
+    "rowwise_adam": ("RowwiseAdam", MOMENTS, OURS),
     "adamw": ("AdamW", {**MOMENTS, "weight_decay": DECAY}, OURS),
     "adamax": ("Adamax", MOMENTS, OURS),
     "lion": ("Lion", LION, {"beta1": 0.8, "beta2": 0.95}),

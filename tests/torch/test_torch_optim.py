@@ -24,6 +24,7 @@ KINDS = {
     "centered_rmsprop": ("RMSprop", {"lr": 0.05, "alpha": 0.9, "eps": 1e-2, "centered": True}),
     "adadelta": ("Adadelta", {"rho": 0.8}),
     "adam": ("Adam", {"lr": 0.1, "betas": (0.8, 0.95)}),
+    "rowwise_adam": ("RowwiseAdam", {"lr": 0.1, "betas": (0.8, 0.95)}),
     "adamw": ("AdamW", {"lr": 0.1, "eps": 1e-6}),
     "amsgrad": ("Adam", {"lr": 0.1, "amsgrad": True}),
     "adamax": ("Adamax", {"lr": 0.1, "betas": (0.8, 0.95)}),
@@ -36,7 +37,7 @@ TRAIN = [0, 2, 3, 7, 9]
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 torchs_kinds = pytest.mark.parametrize(
-    "kind", [k for k in KINDS if k not in ("rowwise_adagrad", "lion")]
+    "kind", [k for k in KINDS if k not in ("rowwise_adagrad", "rowwise_adam", "lion")]
 )
 either_gradient = pytest.mark.parametrize("sparse", [False, True])
 
@@ -151,6 +152,18 @@ def test_rowwise_adagrad_on_rows_of_one_column_is_adagrad():
     plain = torch.optim.Adagrad(table.parameters(), lr=0.1, weight_decay=0.2)
     train_both(ours, plain, emb, table, 10)
     torch.testing.assert_close(emb.weight.detach(), table.weight.detach(), **CLOSE[torch.float64])
+
+
+def test_rowwise_adam_on_rows_of_one_column_is_adam():
+    weights = torch.randn(6, 1, dtype=torch.float64)
+    emb = rt.Embedding.from_pretrained(weights)
+    table = nn.Embedding.from_pretrained(weights.clone(), freeze=False)
+    ours = rt.optim.RowwiseAdam(emb.parameters(), lr=0.1, weight_decay=0.2)
+    plain = torch.optim.Adam(table.parameters(), lr=0.1, weight_decay=0.2)
+    train_both(ours, plain, emb, table, 10)
+    torch.testing.assert_close(emb.weight.detach(), table.weight.detach(), **CLOSE[torch.float64])
+    with pytest.raises(rules.RuleError, match="amsgrad"):
+        rt.optim.RowwiseAdam(emb.parameters(), amsgrad=True)
 
 
 SCHEDULES = {

@@ -104,6 +104,11 @@ def pay(
     for_each_chunk(work, -(-len(slots) // rows_per_chunk))
 
 
+@numba.njit
+def _itself(x: Any) -> Any:
+    return x
+
+
 @cache
 def _compiled(rule: Rule, absent: Absent, decay: str) -> Any:
     names: dict[str, Any] = {
@@ -115,7 +120,8 @@ def _compiled(rule: Rule, absent: Absent, decay: str) -> Any:
     }
     if absent.doubt is not None:
         names["doubt"] = numba.njit(bind(absent.doubt, OPERATIONS))
-        names["step"] = step_of_element(rule.function, decay)
+        # Of gradients that are all zero the mean is each of them.
+        names["step"] = step_of_element(rule.function, decay, row_mean=_itself)
     source = source_of(rule, absent)
     exec(compile(source, f"<payment of {rule.name}>", "exec"), names)
     return numba.njit(nogil=True, error_model="numpy")(names["kernel"])

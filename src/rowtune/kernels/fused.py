@@ -95,9 +95,12 @@ def _compiled(
     return numba.njit(nogil=True, error_model="numpy")(names["kernel"])
 
 
-def step_of_element(function: Any, decay: str) -> Any:
-    """A rule's own function for one element, compiled, with its weight decay around it."""
-    return numba.njit(with_decay(numba.njit(bind(function, OPERATIONS)), decay))
+def step_of_element(function: Any, decay: str, **more: Any) -> Any:
+    """A rule's own function for one element, compiled, with its weight decay around it.
+
+    ``more`` operations by name are for a rule that has some which one element cannot take.
+    """
+    return numba.njit(with_decay(numba.njit(bind(function, {**OPERATIONS, **more})), decay))
 
 
 def _step_each_element(state: tuple[tuple[str, bool], ...], numbers: tuple[str, ...]) -> Body:

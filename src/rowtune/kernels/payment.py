@@ -51,7 +51,7 @@ else:
         if not doubt({doubt}):
             {targets} = pay({arguments})
             continue
-        {locals} = {targets}
+        {locals} = {own}
         for u in range(since, last):
             t = min(u + 1, clock.shape[0] - 1)
             {locals} = step(x, nothing, history[u - first, 0], {step})
@@ -133,6 +133,7 @@ def _with_doubts(rule: Rule, absent: Absent, names: _Names) -> str:
         arguments=names.call("row[j]", names.own),
         doubt=", ".join([*names.own, *(f"{name}_" for name in doubt_names(rule, absent))]),
         locals=", ".join(["x", *local]),
+        own=", ".join(["row[j]", *names.own]),
         step=", ".join([*local, *step]),
         rest=lines_at(4, names.elements("rest_", "rest")),
         after=names.call("x", local, "rest_"),

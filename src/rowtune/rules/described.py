@@ -14,7 +14,7 @@ from rowtune.rules.absent import absent_step_of, can_catch_up
 from rowtune.rules.form import Rule
 
 _YEAR = re.compile(r"\b(?:19|20)\d\d\b")
-_EQUAL = re.compile(r"`((?:(?:torch\.optim|optax|keras)\.|EXACT_)[^`]+)`")
+_EQUAL = re.compile(r"`((?:(?:torch\.optim|optax|keras)\.|EXACT_|PARTIAL_)[^`]+)`")
 _SENTENCE = re.compile(r"(?<=[.\"])\s+(?=[A-Z])")
 
 

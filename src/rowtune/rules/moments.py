@@ -1,4 +1,4 @@
-"""Rules that follow a decaying mean of the gradient, scaled: adam, adamw, amsgrad, adamax."""
+"""Rules that follow a decaying mean of the gradient, scaled: adam and its kin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from numpy import abs, maximum, sqrt, where
 
 from rowtune.rules.absent import absent
 from rowtune.rules.drift import DRIFT, drift_course, longest_drift, series_limit
-from rowtune.rules.form import rule
+from rowtune.rules.form import per_row, rule
+from rowtune.rules.operations import row_mean
 
 
 def adam_clock(t: Any, beta1: float, beta2: float) -> tuple[Any, Any]:
@@ -66,6 +67,35 @@ def adam_absent(  # type: ignore[no-untyped-def]
     y = eps / root
     sum = drift0 + y * (drift1 + y * (drift2 + y * (drift3 + y * (drift4 + y * drift5))))
     return kept * row + where(m == 0, m, m / root * sum), faded_m * m, faded_v * v
+
+
+@rule(
+    state={"m": 0.0, "v": per_row(0.0)},
+    clock=(adam_clock, "unbias_m unbias_root"),
+    lr=1e-3,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+)
+def rowwise_adam(  # type: ignore[no-untyped-def]
+    row, grad, m, v, lr, unbias_m, unbias_root, beta1, one_minus_beta1, beta2, one_minus_beta2, eps
+):
+    """m and v are decaying means of grad and of mean(grad^2) over the row;
+    row - lr * m' / (sqrt(v') + eps).
+
+    One number per row in place of D: about half of Adam's memory. m' = m / (1 - beta1^t) and v' =
+    v / (1 - beta2^t), with t the steps of this row. FBGEMM, "Table Batched Embedding operators",
+    optimizer PARTIAL_ROWWISE_ADAM, 2021; eps stands outside the root of the corrected v'. Equals
+    FBGEMM's `PARTIAL_ROWWISE_ADAM` (whose weight decay is ``decoupled``) where every row is touched
+    in every step, and on rows of one column `torch.optim.Adam`. Where columns were chosen, the mean
+    is that of these.
+    """
+    m = beta1 * m + one_minus_beta1 * grad
+    v = beta2 * v + one_minus_beta2 * row_mean(grad * grad)
+    return row - (lr * unbias_m) * (m / (sqrt(v) * unbias_root + eps)), m, v
+
+
+absent(rowwise_adam, adam_course, DRIFT, doubt=adam_doubt, limit=adam_limit)(adam_absent)
 
 
 @rule(

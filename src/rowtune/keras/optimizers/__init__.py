@@ -12,6 +12,7 @@ from rowtune.keras.optimizers.named import (
     Lion,
     RMSprop,
     RowwiseAdagrad,
+    RowwiseAdam,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "Lion",
     "RMSprop",
     "RowwiseAdagrad",
+    "RowwiseAdam",
 ]

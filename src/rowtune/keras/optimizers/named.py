@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from rowtune.errors import RuleError
 from rowtune.keras.optimizers.rowwise import Rowwise
 
 
@@ -33,6 +34,21 @@ class Adam(Rowwise, _keras_own(keras.optimizers.Adam)):  # type: ignore[misc]
 
     def _row_rule(self) -> tuple[str, dict[str, Any]]:
         return "amsgrad" if self.amsgrad else "adam", _moments(self)
+
+
+@_registered
+class RowwiseAdam(Adam):
+    """Adam with one second moment for a whole row: about half of its state.
+
+    Dense variables have `keras.optimizers.Adam`. There is no amsgrad of it for rows.
+    """
+
+    def _row_rule(self) -> tuple[str, dict[str, Any]]:
+        if self.amsgrad:
+            raise RuleError(
+                "RowwiseAdam has no amsgrad for rows; use rowtune.keras.optimizers.Adam"
+            )
+        return "rowwise_adam", _moments(self)
 
 
 @_registered

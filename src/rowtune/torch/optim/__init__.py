@@ -16,6 +16,7 @@ from rowtune.torch.optim.names import (
     Lion,
     RMSprop,
     RowwiseAdagrad,
+    RowwiseAdam,
 )
 from rowtune.torch.optim.row_optimizer import RowOptimizer
 
@@ -30,4 +31,5 @@ __all__ = [
     "RMSprop",
     "RowOptimizer",
     "RowwiseAdagrad",
+    "RowwiseAdam",
 ]

@@ -27,6 +27,9 @@ class BlockRules(BlockStates):
 
     rules: ClassVar[tuple[str, ...]]  # that `rule_of` may name
 
+    # Not begun anew when a state is loaded, and none in a copy, whose state is in memory.
+    _state_folder: StateFolder | None = None
+
     def _begin(self) -> None:
         """Know nothing of any block yet."""
         self._tuned: dict[tuple[int, torch.dtype], tuple[dict[str, Any] | None, Tuned]] = {}
@@ -34,7 +37,6 @@ class BlockRules(BlockStates):
         self._debts: dict[Tensor, BlockDebts] = {}
         self._rates = RowRates()
         self._memories: dict[Tensor, RowMemory] = {}
-        self._state_folder: StateFolder | None = None
 
     def _scale_of(self, block: Tensor, tuned: Tuned, group: dict[str, Any]) -> Tensor | None:
         """Scales of the learning rates of a block's rows; what is owed so far goes by the old."""

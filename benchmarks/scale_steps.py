@@ -1,0 +1,202 @@
+"""What a step costs against the size of the table, and what large blocks take of memory.
+
+``python benchmarks/scale_steps.py`` prints four tables; ``--quick`` only small sizes, in a minute.
+
+* A step is a lookup, its gradient and the update of 8,192 rows, all different, drawn anew for each
+  step from the whole table; 16 columns, float32. It goes from 10,000 rows, where everything is in
+  the caches, to 100,000,000.
+* floor: the same number of other rows, drawn in the same way in the same run, is gathered, and
+  rows, state and step counts are read and written once in id order, with prefetching. No check, no
+  grouping, no arithmetic to speak of.
+* Every page of block and state exists before the clock runs, and the first step is compared with
+  the formula.
+
+Memory is in `scale_memory`, keys and growth in `scale_keys`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Callable
+
+import numba
+import numpy as np
+from measured import machine, median, publish, spread
+
+from rowtune import Table
+from rowtune.kernels.prefetch import prefetch_row
+
+WIDTH, BATCH, TURNS = 16, 8_192, 25
+SIZES = (10_000, 100_000, 400_000, 4_000_000, 40_000_000, 100_000_000)
+QUICK = (10_000, 100_000, 400_000, 4_000_000)
+LARGEST = {"rowwise_adagrad": 100_000_000, "adam": 40_000_000}  # within 12 GB
+LR = 0.1
+EPS = {"rowwise_adagrad": 1e-10, "adam": 1e-8}
+
+
+@numba.njit(nogil=True)
+def _gather(block, ids, out):
+    for i in range(ids.shape[0]):
+        if i + 8 < ids.shape[0]:
+            prefetch_row(block, ids[i + 8])
+        out[i] = block[ids[i]]
+
+
+@numba.njit(nogil=True)
+def _read_and_write(array, ids, nothing):
+    for i in range(ids.shape[0]):
+        if i + 8 < ids.shape[0]:
+            prefetch_row(array, ids[i + 8])
+        for j in range(array.shape[1]):
+            array[ids[i], j] += nothing
+
+
+def floor(arrays: list[np.ndarray], ids: np.ndarray, out: np.ndarray) -> float:
+    """Seconds to gather rows of the first array, and to read and write those of all once."""
+    ascending = np.sort(ids)
+    start = time.perf_counter()
+    _gather(arrays[0], ids, out)
+    for array in arrays:
+        _read_and_write(array, ascending, array.dtype.type(0))
+    return time.perf_counter() - start
+
+
+def different_ids(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """``BATCH`` ids, all different, in any order."""
+    if rows < 8 * BATCH:
+        return rng.permutation(rows)[:BATCH]
+    drawn = rng.choice(np.unique(rng.integers(0, rows, 2 * BATCH)), BATCH, replace=False)
+    return drawn.astype(np.int64)
+
+
+def expected(rule: str, grads: np.ndarray) -> np.ndarray:
+    """Rows of zeros after one step."""
+    size = np.abs(grads) if rule == "adam" else np.sqrt((grads**2).mean(axis=1, keepdims=True))
+    return -LR * grads / (size + EPS[rule])
+
+
+Engine = tuple[Callable[[np.ndarray, np.ndarray], None], list[np.ndarray]]
+
+
+def numpy_engine(rule: str, rows: int) -> Engine:
+    table = Table.zeros(rows, WIDTH, rule=rule, lr=LR)
+
+    def step(ids: np.ndarray, grads: np.ndarray) -> None:
+        table.lookup(ids)
+        table.update(ids, grads)
+
+    return step, [table.block, *table.state.values(), table._block.steps[:, None]]
+
+
+def torch_engine(rule: str, rows: int) -> Engine:
+    import torch
+
+    import rowtune.torch as rt
+
+    embedding = rt.Embedding(rows, WIDTH, sparse=True)
+    maker = {"rowwise_adagrad": rt.optim.RowwiseAdagrad, "adam": rt.optim.Adam}[rule]
+    optimizer = maker(embedding.parameters(), lr=LR)
+    with torch.no_grad():
+        embedding.block.zero_()
+
+    def step(ids: np.ndarray, grads: np.ndarray) -> None:
+        optimizer.zero_grad()
+        embedding(torch.from_numpy(ids)).backward(torch.from_numpy(grads))
+        optimizer.step()
+
+    state = optimizer.row_state(embedding.block)
+    arrays = [embedding.block.detach(), *(state[n] for n in state if n != "step")]
+    return step, [*(a.numpy() for a in arrays), state["step"].numpy()[:, None]]
+
+
+ENGINES = {"Table": numpy_engine, "torch.Embedding": torch_engine}
+
+
+def seconds_of(engine: str, rule: str, rows: int, turns: int) -> tuple[list[float], list[float]]:
+    """Of steps, and of the floor, turn by turn."""
+    rng = np.random.default_rng(0)
+    step, arrays = ENGINES[engine](rule, rows)
+    for array in arrays:
+        array.fill(0)
+    grads = rng.standard_normal((BATCH, WIDTH), dtype=np.float32)
+    ids = different_ids(rng, rows)
+    step(ids, grads)
+    np.testing.assert_allclose(arrays[0][ids], expected(rule, grads), rtol=1e-4, atol=1e-6)
+    assert np.count_nonzero(arrays[-1][ids]) == BATCH, "each row has taken its step"
+    ours, least, out = [], [], np.empty((BATCH, WIDTH), np.float32)
+    floor(arrays, ids, out)  # compiled
+    for _ in range(turns):
+        ids, others = different_ids(rng, rows), different_ids(rng, rows)
+        start = time.perf_counter()
+        step(ids, grads)
+        ours.append(time.perf_counter() - start)
+        least.append(floor(arrays, others, out))
+    return ours, least
+
+
+def cost_of_a_step(sizes: tuple[int, ...], turns: int = TURNS) -> None:
+    table, notes = [], []
+    for engine in ENGINES:
+        for rule, largest in LARGEST.items():
+            medians = {}
+            for rows in (n for n in sizes if n <= largest):
+                ours, least = seconds_of(engine, rule, rows, turns)
+                gc.collect()
+                medians[rows] = median(ours)
+                over = medians[rows] / medians.get(400_000, np.inf)
+                table.append([
+                    engine, rule, f"{rows:,}", spread(ours), spread(least),
+                    f"{medians[rows] / median(least):.2f} x", f"{over:.2f} x" if over else "",
+                ])  # fmt: skip
+            most = max(medians)
+            notes.append(
+                f"{engine}, {rule}: {most:,} rows cost {medians[most] / medians[400_000]:.2f} x "
+                "what 400,000 do (at most 1.5 wanted)"
+            )
+    publish(
+        "scale_steps",
+        f"A step of {BATCH:,} different rows of {WIDTH} columns against the size of the table",
+        ["engine", "rule", "rows", "ms: median (lowest - highest)", "floor, ms", "over the floor",
+         "over 400,000 rows"],
+        table,
+        ". ".join(notes) + ". " + machine("rowtune", "numpy", "numba", "torch"),
+    )  # fmt: skip
+
+
+def peak_memory(sizes: list[tuple[str, int, int]]) -> None:
+    import scale_memory
+
+    table = []
+    for engine in ("numpy", "torch"):
+        for rule, rows, width in sizes:
+            peak, _, least = scale_memory.measured(engine, rule, rows, width)
+            gigabytes = [f"{number / 1e9:.2f}" for number in (peak, least)]
+            assert peak < 1.25 * least + 4e8, "a needless copy"
+            table.append([engine, rule, f"{rows:,} x {width}", *gigabytes, f"{peak / least:.2f} x"])
+    publish(
+        "scale_memory",
+        "Peak memory of training a block, beside what block, state and step counts hold (float32)",
+        ["engine", "rule", "block", "peak, GB", "its arrays, GB", "ratio"],
+        table,
+        "Every row written and touched, in a process of its own; what the process held before is "
+        "taken off. 24 GB are the limit. " + machine("rowtune", "numpy", "torch"),
+    )
+
+
+def main() -> None:
+    import scale_keys
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes only")
+    quick = parser.parse_args().quick
+    cost_of_a_step(QUICK if quick else SIZES, 7 if quick else TURNS)
+    large = [("rowwise_adagrad", 100_000_000, 16), ("adam", 10_000_000, 64)]
+    peak_memory([(rule, n // 50, w) for rule, n, w in large] if quick else large)
+    scale_keys.vocabulary(200_000 if quick else 5_000_000)
+    scale_keys.growth((300, 1_000, 3_000) if quick else (1_000, 10_000, 100_000))
+
+
+if __name__ == "__main__":
+    main()
