@@ -14,7 +14,7 @@ Choice: TypeAlias = str | slice | Sequence[int] | NDArray[Any]
 
 # A slot map takes four bytes for every row of the table. Where that is more than this, and one row
 # in this many trains, a binary search among the few trainable ids is the better answer.
-_SMALL_SLOT_MAP = 1 << 26
+_SMALL_SLOT_MAP = 1 << 24
 _ROWS_PER_TRAINABLE_ROW_TO_SEARCH = 256
 # Ids are checked and mapped in pieces that stay in cache between the check and the map.
 _PIECE = 1 << 16
