@@ -20,6 +20,7 @@ from rowtune.rules.tuned import Tuned
 from rowtune.subset import Subset
 from rowtune.table_files import TableFiles
 from rowtune.table_hyper import TableHyper
+from rowtune.tables.mapped_pages import refuse_pickle
 
 
 class Table(TableFiles, TableHyper):
@@ -271,6 +272,10 @@ class Table(TableFiles, TableHyper):
         memo[id(self.base)] = self.base
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        refuse_pickle(self.base.codes if isinstance(self.base, Quantized) else self.base)
+        return self.__dict__
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
