@@ -24,6 +24,7 @@ from rowtune.table_checkpoint import TableCheckpoint
 from rowtune.table_files import TableFiles
 from rowtune.table_hyper import TableHyper
 from rowtune.table_writes import TableWrites
+from rowtune.tables.mapped_pages import refuse_pickle
 
 
 class Table(TableFiles, TableCheckpoint, TableHyper, TableWrites):
@@ -294,6 +295,10 @@ class Table(TableFiles, TableCheckpoint, TableHyper, TableWrites):
         memo[id(self.base)] = self.base
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        refuse_pickle(self.base.codes if isinstance(self.base, Quantized) else self.base)
+        return self.__dict__
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import mmap
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 import rowtune
 from rowtune import Quantized, Table, open_table, quantize, save_table
 from rowtune.errors import FormatError, NonFiniteError, ShapeError
+from rowtune.tables.mapped_pages import forget, map_behind
 
 N, D = 33, 7
 
@@ -215,3 +219,35 @@ def test_other_names_and_missing_files(weights, tmp_path):
     with pytest.raises(FormatError, match=r"quantized table \(bfloat16\) goes into"):
         save_table(tmp_path / "t.npy", quantize(weights, "bfloat16"))
     assert {"open_table", "save_table", "quantize", "Quantized"} <= set(rowtune.__all__)
+
+
+def test_a_large_file_is_not_pickled_by_accident(tmp_path):
+    rows = (1 << 30) // 256 + 1
+    about = {"w": {"dtype": "F32", "shape": [rows, 64], "data_offsets": [0, rows * 256]}}
+    path = write(tmp_path / "t.safetensors", json.dumps(about).encode().ljust(248))
+    with path.open("r+b") as file:
+        file.truncate(256 + rows * 256)  # holes
+    table = Table(open_table(path), train=[1])
+    with pytest.raises(FormatError, match=r"rowtune.open_table"):
+        pickle.dumps(table)
+    assert copy.deepcopy(table).base is table.base
+    save_table(tmp_path / "small.npy", np.ones((3, 3)))
+    small = Table(open_table(tmp_path / "small.npy"), train=[1])
+    assert (pickle.loads(pickle.dumps(small)).weights == 1).all()
+
+
+def test_pages_of_a_map_are_let_go_of(weights, tmp_path):
+    save_table(tmp_path / "t.npy", np.zeros((100_000, 64), np.float32))
+    table = open_table(tmp_path / "t.npy")
+    view = Table(table, train=[0]).base[5:].T
+    assert map_behind(view) is not None and map_behind(weights) is None
+    before = resident()
+    table.sum()
+    assert resident() - before > 20
+    forget(view)
+    assert resident() - before < 10
+
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssFile")) / 1000

@@ -14,7 +14,7 @@ from torch import nn
 import rowtune
 import rowtune.torch as rt
 from rowtune import Quantized, Table, quantize
-from rowtune.errors import PatchError, ShapeError
+from rowtune.errors import FormatError, PatchError, ShapeError
 from rowtune.torch import cpu, ops, plain
 
 N, D, TRAINED = 40, 7, [3, 8, 9, 39]
@@ -253,3 +253,26 @@ def test_a_padding_row_of_codes(weights):
     module = make(quantized, train="all", padding_idx=5)
     assert torch.equal(module.weight, whole(quantized)) and module.base.dtype == torch.float32
     assert torch.equal(module(torch.arange(N)), whole(quantized))
+
+
+@pytest.mark.parametrize("ending", ["npy", "safetensors"])
+def test_of_a_large_file_a_checkpoint_holds_the_fingerprint(ending, weights, tmp_path, monkeypatch):
+    path, table = tmp_path / f"t.{ending}", weights if ending == "npy" else quantize(weights)
+    rowtune.save_table(path, table)
+    assert make(rowtune.open_table(path)).save_base
+    monkeypatch.setattr("rowtune.tables.mapped_pages.LARGE_FILE", 100)
+    one, other = make(rowtune.open_table(path)), make(rowtune.open_table(path))
+    with torch.no_grad():
+        one.block.add_(1)
+    state = one.state_dict()
+    assert set(state) == {"block", "row_ids", "base_fingerprint"}
+    other.load_state_dict(state)
+    assert torch.equal(other.weight, one.weight)
+    monkeypatch.setattr("rowtune.torch.base.array_fingerprint", lambda _: pytest.fail("again"))
+    assert one.state_dict().keys() == state.keys(), "the file is read once"
+    with pytest.raises(FormatError, match="open_table"):
+        torch.save(one, io.BytesIO())
+    assert copy.deepcopy(one)._base is one._base
+    assert make(table).save_base, "what is in memory is saved whole"
+    one.save_base = True
+    assert type(one.state_dict()["base"]) is type(one.base)

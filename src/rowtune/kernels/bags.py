@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -36,14 +37,22 @@ def sum_bags(
     padding : an id that counts in no bag, or -1
     mean : divide by the number of rows in the bag
     """
-    bags_per_chunk = _bags_per_chunk(len(ids), len(out), block[:1].nbytes)
 
-    def work(chunk: int) -> None:
-        begin = chunk * bags_per_chunk
-        end = min(begin + bags_per_chunk, len(out))
+    def work(begin: int, end: int) -> None:
         _sum(base, base_step, block, ids, slots, bounds, weights, padding, mean, out, begin, end)
 
-    for_each_chunk(work, -(-len(out) // bags_per_chunk))
+    in_bags(work, len(ids), len(out), block[:1].nbytes)
+
+
+def in_bags(work: Callable[[int, int], None], positions: int, bags: int, row_bytes: int) -> None:
+    """Call ``work(begin, end)`` for pieces of the bags, on all threads."""
+    bags_per_chunk = _bags_per_chunk(positions, bags, row_bytes)
+
+    def piece(chunk: int) -> None:
+        begin = chunk * bags_per_chunk
+        work(begin, min(begin + bags_per_chunk, bags))
+
+    for_each_chunk(piece, -(-bags // bags_per_chunk))
 
 
 def _bags_per_chunk(positions: int, bags: int, row_bytes: int) -> int:
@@ -107,14 +116,11 @@ def spread_over_positions(
 ) -> None:
     """``out`` (n, D) = the gradients of the positions, from those of the bags (b, D)."""
     bags = len(bounds) - 1
-    bags_per_chunk = _bags_per_chunk(len(out), bags, out[:1].nbytes)
 
-    def work(chunk: int) -> None:
-        begin = chunk * bags_per_chunk
-        end = min(begin + bags_per_chunk, bags)
+    def work(begin: int, end: int) -> None:
         _spread(grads, ids, bounds, weights, padding, mean, out, begin, end)
 
-    for_each_chunk(work, -(-bags // bags_per_chunk))
+    in_bags(work, len(out), bags, out[:1].nbytes)
 
 
 @numba.njit(nogil=True)

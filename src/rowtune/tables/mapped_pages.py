@@ -1,4 +1,4 @@
-"""Letting go of what was read of a mapped file, so that a long one does not fill the memory."""
+"""Mapped files in memory: letting go of what was read, and copying none by accident."""
 
 from __future__ import annotations
 
@@ -8,12 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rowtune.errors import FormatError
+
+LARGE_FILE = 1 << 30  # bytes, of which nobody expects a copy in a checkpoint or a pickle
+
 
 def map_behind(array: Any) -> mmap.mmap | None:
     """The map that an array is a view of, through however many others; None where there is none."""
     while isinstance(array, np.ndarray):
         array = array.base
     return array if isinstance(array, mmap.mmap) else None
+
+
+def is_large_file(array: Any) -> bool:
+    """Whether an array is in a mapped file so large that nobody expects a copy of it."""
+    return map_behind(array) is not None and array.nbytes > LARGE_FILE
+
+
+def refuse_pickle(array: Any) -> None:
+    """Raise `FormatError` where a pickle, or another process, would get a copy of a large file."""
+    if is_large_file(array):
+        raise FormatError(
+            f"a pickle would hold a copy of the mapped file, {array.nbytes / 1e9:.1f} GB; open it "
+            "where it is needed: rowtune.open_table(path), and take the rows from a patch"
+        )
 
 
 def forget(array: NDArray[Any]) -> None:

@@ -115,7 +115,7 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
             and self._columns is None
             and not (self.scale_grad_by_freq or self.max_norm is not None)
             and (weights is None or not weights.requires_grad)
-            and cpu.can_sum(self.block, self._base)
+            and cpu.can_sum(self.block, self._base, self._scales)
         )
         if not fused:
             # Elsewhere than on the CPU the host would have to wait for the answer.
@@ -126,7 +126,7 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
         return bag_ops.bags_of(
             self.block, self._base, self._slot_map, self._trainable, self._pending(), ids, bounds,
             weights, self.num_embeddings, -1 if self.padding_idx is None else self.padding_idx,
-            self.mode == "mean", self.sparse,
+            self.mode == "mean", self.sparse, scales=self._scales,
         )  # fmt: skip
 
     def _bounds(self, input: Tensor, offsets: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rowtune.errors import ShapeError
-from rowtune.kernels import bags
+from rowtune.kernels import bags, widened_bags
 from rowtune.kernels.grouping import group
 from rowtune.torch import cpu, memory, ops
 from rowtune.torch.eager import nobody_looks_on, refuse_tangents
@@ -17,8 +17,8 @@ from rowtune.torch.views import as_array
 
 _BAGS = (
     "(Tensor block, Tensor? base, Tensor? slot_map, Tensor? trainable, Tensor pending, Tensor ids, "
-    "Tensor bounds, Tensor? weights, int num_rows, int padding, bool mean, bool sparse)"
-    " -> (Tensor, Tensor)"
+    "Tensor bounds, Tensor? weights, int num_rows, int padding, bool mean, bool sparse, "
+    "Tensor? scales=None) -> (Tensor, Tensor)"
 )
 
 
@@ -35,6 +35,7 @@ def _sum_bags(
     padding: int,
     mean: bool,
     sparse: bool,  # noqa: ARG001 - for the backward pass
+    scales: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sums (or means) of the rows of ids (n,) between ``bounds`` (bags + 1,), and the slots (n,).
 
@@ -52,11 +53,18 @@ def _sum_bags(
     check_bounds(bounds, len(ids))
     where = as_array(bounds)
     own = as_array(block)
-    base_rows, base_step = (own, 1) if base is None else cpu.rows_and_step(base, as_array)
+    given = own[:0, 0] if weights is None else as_array(weights)
     out = memory.empty((len(where) - 1, block.shape[1]), own.dtype)
+    if base is not None and cpu.can_widen(block, base, scales):
+        widened_bags.sum_widened_bags(
+            cpu.codes_of(base), None if scales is None else as_array(scales),
+            base.dtype == torch.float16, own, as_array(ids), as_array(slots), where, given,
+            padding, mean, out,
+        )  # fmt: skip
+        return torch.from_numpy(out), slots
+    base_rows, base_step = (own, 1) if base is None else cpu.rows_and_step(base, as_array)
     bags.sum_bags(
-        base_rows, base_step, own, as_array(ids), as_array(slots), where,
-        own[:0, 0] if weights is None else as_array(weights), padding, mean, out,
+        base_rows, base_step, own, as_array(ids), as_array(slots), where, given, padding, mean, out,
     )  # fmt: skip
     return torch.from_numpy(out), slots
 
@@ -124,7 +132,7 @@ def _(grads: Tensor, slots: Tensor, *arguments: Any) -> Tensor:
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    block, _, _, _, pending, ids, bounds, weights, _, *flags = inputs
+    block, _, _, _, pending, ids, bounds, weights, _, *flags, _ = inputs
     ctx.padding, ctx.mean, ctx.sparse = flags
     ctx.save_for_backward(output[1], ids, bounds, weights)
     ctx.pending = pending  # not saved the usual way: see `rowtune.torch.ops`
@@ -135,7 +143,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 
 def _backward(ctx: Any, grads: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     if grads is None:
-        return (None,) * 12
+        return (None,) * 13
     slots, ids, bounds, weights = ctx.saved_tensors
     with ops.without_grad():
         make: Any = bag_gradient
@@ -149,7 +157,7 @@ def _backward(ctx: Any, grads: Tensor | None, _: Tensor | None) -> tuple[Tensor 
             grads.contiguous(), slots, ids, bounds, weights, pending, ctx.num_rows,
             ctx.padding, ctx.mean, ctx.sparse,
         )  # fmt: skip
-    return ops.once_differentiable(grad, grads), *[None] * 11
+    return ops.once_differentiable(grad, grads), *[None] * 12
 
 
 sum_bags.register_autograd(_backward, setup_context=_remember)
@@ -167,10 +175,10 @@ class _SumBags(torch.autograd.Function):
         return _backward(ctx, *grads)
 
 
-def bags_of(block: Tensor, *others: Any) -> Tensor:
+def bags_of(block: Tensor, *others: Any, scales: Tensor | None = None) -> Tensor:
     """The sums alone that `sum_bags` gives for the same arguments."""
     *tensors, _, _, _, _ = others
     refuse_tangents(block)
-    call: Any = _SumBags.apply if nobody_looks_on(block, *tensors) else sum_bags
-    sums: Tensor = call(block, *others)[0]
+    call: Any = _SumBags.apply if nobody_looks_on(block, *tensors, scales) else sum_bags
+    sums: Tensor = call(block, *others, scales)[0]
     return sums

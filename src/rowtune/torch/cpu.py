@@ -74,24 +74,37 @@ def can_widen(block: Tensor, base: Tensor, scales: Tensor | None) -> bool:
     )
 
 
+def codes_of(base: Tensor) -> NDArray[Any]:
+    """int8 codes, or the bits of half precision as uint16."""
+    codes: NDArray[Any] = base.detach().view(_NARROW[base.dtype]).numpy()
+    return codes if base.dtype == torch.int8 else codes.view("u2")
+
+
 def _widened(
     block: Tensor, base: Tensor, ids: Tensor, slots: Tensor, scales: Tensor | None
 ) -> Tensor:
-    codes = base.detach().view(_NARROW[base.dtype]).numpy()
+    codes = codes_of(base)
     own, where, which = as_array(block), as_array(ids), as_array(slots)
     out = memory.empty((len(ids), base.shape[1]), own.dtype)
     if scales is not None:
         widening.take_scaled(codes, as_array(scales), own, where, which, out)
     else:
         bits = own.view("u4"), out.view("u4")
-        widening.take_bits(codes.view("u2"), base.dtype == torch.float16, bits[0], where, which,
+        widening.take_bits(codes, base.dtype == torch.float16, bits[0], where, which,
                            bits[1])  # fmt: skip
     return torch.from_numpy(out)
 
 
-def can_sum(block: Tensor, base: Tensor | None) -> bool:
+def can_sum(block: Tensor, base: Tensor | None, scales: Tensor | None = None) -> bool:
     """Whether a kernel can add up rows of both."""
-    return block.device.type == "cpu" and block.dtype in _SUMMED and _same_bits(block, base, None)
+    if block.device.type == "cpu" and base is not None and can_widen(block, base, scales):
+        return True
+    return (
+        scales is None
+        and block.device.type == "cpu"
+        and block.dtype in _SUMMED
+        and _same_bits(block, base, None)
+    )
 
 
 def _same_bits(block: Tensor, base: Tensor | None, added: Tensor | None) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rowtune.quantized import Quantized
+from rowtune.tables.mapped_pages import refuse_pickle
 from rowtune.torch.stored import guarded
 
 
@@ -41,6 +43,9 @@ class FrozenStorage:
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickles, in which a guarded tensor would be a plain one."""
+        if self._mapped is not None and not isinstance(self._mapped, Tensor):
+            file = self._mapped
+            refuse_pickle(file.codes if isinstance(file, Quantized) else file)
         return {**self.__dict__, "_shown": None, "_shown_scales": None, "_mapped": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

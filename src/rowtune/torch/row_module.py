@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rowtune.errors import FrozenRowError, RuleError
 from rowtune.rows import Choice, Rows
+from rowtune.tables import mapped_pages
 from rowtune.torch import assembled, growth, ops, state_dict
 from rowtune.torch.checks import as_choice, as_ids
 from rowtune.torch.frozen_storage import FrozenStorage, moved
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_LARGE_FILE = 1 << 30  # bytes, which nobody expects in a checkpoint beside the file itself
 # Shown where they are something else.
 _USUAL = {
     "padding_idx": None,
@@ -82,7 +82,7 @@ class RowModule(FrozenStorage, nn.Module):
                 self._hold(one.expand_as(weight))
             else:
                 self._hold(weight, scales, mapped)
-                if mapped is not None and weight.nbytes > _LARGE_FILE:
+                if mapped is not None and weight.nbytes > mapped_pages.LARGE_FILE:
                     self.save_base = False
             if self.rows.trains_all:
                 rows = widened(weight, scales).to(dtype)
