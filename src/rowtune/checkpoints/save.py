@@ -68,7 +68,7 @@ class Save:
         _check_step(self._step)
         manifest.check_extra(self._extra)
         with self._clearly():
-            self._home.mkdir(parents=True, exist_ok=True)
+            layout.make(self._home)
             lock.enter_context(layout.locked(self._home))
             layout.clean(self._home)
             there = layout.saves(self._home)
@@ -89,6 +89,7 @@ class Save:
 
     def _look(self, incremental: bool) -> dict[str, Any]:
         """What this process has, and how much of it has changed."""
+        _check_step(self._step)
         self._parts = parts_of(self._tables)
         total, done, fits = sum(map(len, self._parts.values())), 0, True
         for name, part in self._parts.items():
@@ -103,6 +104,7 @@ class Save:
             done += len(part)
             self._progress("hash", done, total)
         return {
+            "step": int(self._step),
             "fits": incremental and fits,
             "bytes": sum(len(part) * part.row_bytes for part in self._parts.values()),
             "changed": sum(
