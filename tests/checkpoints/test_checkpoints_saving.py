@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,18 @@ def test_training_goes_on_as_if_it_had_not_been_saved(tmp_path, options):
     twin.flush()
     straight.flush()
     assert bits(twin) == bits(straight)
+
+
+def test_step_counts_far_beyond_a_new_tables_go_on(tmp_path):
+    table = make()
+    for _ in range(300):  # more than a new table's clock has been asked for
+        table.update([0, 2], np.ones((2, D)))
+    Saver(tmp_path).save({"items": table}, step=0)
+    twin = make()
+    load(tmp_path, {"items": twin})
+    for each in (table, twin):
+        each.update([0, 4], np.full((2, D), 0.5))
+    assert bits(twin) == bits(table)
 
 
 @pytest.mark.parametrize("options", [{}, {"columns": [1]}, {"catch_up": True}])
@@ -224,6 +237,38 @@ def test_a_parent_that_somebody_has_removed_or_changed_is_not_built_upon(tmp_pat
     assert saver.save({"items": table}, step=1).kind == "full"
     assert steps(tmp_path) == [0, 1], "the damaged one is left for somebody to look at"
     assert verify(tmp_path) == [f"{first.path / 'manifest.json'} is missing"]
+
+
+def test_a_chain_with_a_gap_is_not_built_upon(tmp_path):
+    table, saver = make(), Saver(tmp_path)
+    for step in range(3):
+        train(table, step)
+        made = saver.save({"items": table}, step=step)
+    assert made.kind == "incremental"
+    shutil.rmtree(tmp_path / "00000001.step-0")
+    with pytest.raises(CheckpointError, match=r"step-0 is missing; 00000003\.step-2 is made from"):
+        load(tmp_path, {"items": make()})
+    assert saver.save({"items": table}, step=3).kind == "full"
+    load(tmp_path, {"items": make()})
+
+
+def test_a_rank_that_knows_less_than_the_others_writes_all_that_it_has(tmp_path):
+    arrays = {"rows": np.random.default_rng(0).standard_normal((90, 3))}
+    known = {}
+
+    def save(team, step):
+        saver = Saver(tmp_path, team=team)
+        if team.rank < 2:  # that of rank 2 is a new one each time
+            saver._known = known.setdefault(team.rank, saver._known)
+        return saver.save({"a": part(arrays, 3, team.rank)}, step=step)
+
+    assert [each.rows for each in on_ranks(3, lambda team: save(team, 0))] == [90] * 3
+    arrays["rows"][[1, 70]] = 5
+    made = on_ranks(3, lambda team: save(team, 1))
+    assert [(each.kind, each.rows) for each in made] == [("incremental", 31)] * 3
+    twin = Part(90, 0, {"rows": np.zeros((90, 3))}, {"rule": "adam"})
+    load(tmp_path, {"a": twin})
+    assert twin.arrays["rows"].tobytes() == arrays["rows"].tobytes()
 
 
 def test_two_savers_on_one_folder_are_told_apart(tmp_path):

@@ -194,6 +194,29 @@ def test_a_model_of_another_width_is_refused_before_a_row_is_copied(saved):
     assert torch.equal(block, model.words.block)
 
 
+def test_frozen_parameters_are_compared_and_not_written(tmp_path):
+    model, optimizer = make("Adam")
+    for p in model.head.parameters():
+        p.requires_grad_(False)
+    optimizer = rt.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    train(model, optimizer, 0, 2)
+    for save_frozen in (False, True):
+        folder = tmp_path / str(save_frozen)
+        saves.Saver(folder, save_frozen=save_frozen).save(model, optimizer, step=2)
+        fresh, its = make("Adam")
+        its = rt.optim.Adam([p for n, p in fresh.named_parameters() if "head" not in n])
+        saves.load(folder, fresh, its)
+        assert bits_of(fresh, its) == bits_of(model, optimizer)
+        with torch.no_grad():
+            fresh.head.bias.add_(1)
+        if save_frozen:
+            saves.load(folder, fresh, its)
+            assert torch.equal(fresh.head.bias, model.head.bias)
+        else:
+            with pytest.raises(CheckpointError, match=r"head\.bias was frozen .* save_frozen=True"):
+                saves.load(folder, fresh, its)
+
+
 def test_a_table_that_was_grown(tmp_path):
     model, optimizer = make("columns")
     saver = saves.Saver(tmp_path)

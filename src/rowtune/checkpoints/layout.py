@@ -76,6 +76,14 @@ def steps(folder: Folder) -> list[int]:
     return [saved.step for saved in saves(folder)]
 
 
+def make(home: Path) -> None:
+    """Make the folder of saves, and those above it, where they are missing."""
+    missing = [path for path in (home, *home.parents) if not path.exists()]
+    home.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)
+
+
 def name_of(number: int, step: int) -> str:
     """Of the folder of one save."""
     return f"{number:08d}.step-{step}"
@@ -132,6 +140,8 @@ def remove(saved: Saved) -> None:
 
 def sync(folder: Path) -> None:
     """Make the names in a folder durable."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

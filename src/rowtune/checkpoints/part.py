@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rowtune.checkpoints.tensors import NAMES
 from rowtune.errors import CheckpointError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -115,9 +116,13 @@ def _part_of(name: str, thing: Any) -> Part:
 def _check(name: str, part: Part) -> None:
     if "rows" not in part.arrays:
         raise CheckpointError(f"{name!r} has the arrays {sorted(part.arrays)}; expected 'rows' too")
+    if "slots" in part.arrays:
+        raise CheckpointError(f"{name!r} has an array 'slots', as files have; give it another name")
     for key, array in {**part.arrays, **part.whole}.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in _KINDS:
             raise CheckpointError(f"{name!r}: {key} is {type(array).__name__}; expected numbers")
+        if array.dtype.isnative and array.dtype.str not in NAMES:
+            raise CheckpointError(f"{name!r}: {key} is {array.dtype}, which safetensors has not")
         if not array.dtype.isnative:
             raise CheckpointError(
                 f"{name!r}: {key} has the dtype {array.dtype.str}, of another byte order; write "

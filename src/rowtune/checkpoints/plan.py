@@ -134,7 +134,8 @@ class Plan:
                 part.loaded(self._whole.get(name, {}))
             self._progress("copy", total, total)  # files hold other ranks' rows, and headers
         except BaseException as error:
-            raise CheckpointError(
+            kind = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CheckpointError
+            raise kind(
                 f"{self._home / self._name} was checked and then could not be read to its end "
                 f"({error!r}): tables hold some rows of it and some of their own. Load again "
                 "before you go on"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.checkpoints import changes, layout, manifest, retention, writing
+from rowtune.checkpoints.chain import chain_of
 from rowtune.checkpoints.known import Known, Plans, Written, written
 from rowtune.checkpoints.part import Arrays, Part, parts_of
 from rowtune.checkpoints.plan import Progress
@@ -44,7 +45,7 @@ class Save:
             try:
                 begun = lead(self._team, lambda: self._begin(lock))
                 new = self._home / begun["new"]
-                looks = together(self._team, lambda: self._look(begun["parent"] is not None))
+                looks = together(self._team, lambda: self._look(begun["parent"]))
                 check_shares(looks)
                 parent = begun["parent"] if may_be_incremental(looks) else None
                 entries = together(self._team, lambda: self._write(new, parent is None))
@@ -68,7 +69,7 @@ class Save:
         _check_step(self._step)
         manifest.check_extra(self._extra)
         with self._clearly():
-            self._home.mkdir(parents=True, exist_ok=True)
+            layout.make(self._home)
             lock.enter_context(layout.locked(self._home))
             layout.clean(self._home)
             there = layout.saves(self._home)
@@ -81,14 +82,19 @@ class Save:
             new = layout.new_name(number + 1)
             (self._home / new).mkdir()
         parent = self._known.parent
-        if parent is not None and not _is_there(parent, there):
+        if parent is not None and not _is_whole(self._home, parent):
             parent = None
         if parent is not None and parent["depth"] + 1 >= self._plans.full_every:
             parent = None
         return {"number": number + 1, "new": new, "parent": parent}
 
-    def _look(self, incremental: bool) -> dict[str, Any]:
-        """What this process has, and how much of it has changed."""
+    def _look(self, parent: dict[str, Any] | None) -> dict[str, Any]:
+        """What this process has, and how much of it has changed since rank 0's last save; all of
+        it where this process knows another one, or none.
+        """
+        _check_step(self._step)
+        incremental = parent is not None
+        same = incremental and self._known.parent == parent
         self._parts = parts_of(self._tables)
         total, done, fits = sum(map(len, self._parts.values())), 0, True
         for name, part in self._parts.items():
@@ -96,13 +102,14 @@ class Save:
             if self._plans.full_every > 1:
                 self._now[name] = changes.snapshot(part, before)
             self._places[name] = None
-            if incremental and before is not None:
+            if same and before is not None:
                 fits = fits and before.fits(part)
                 if fits:
                     self._places[name] = changes.changed(before, self._now[name])
             done += len(part)
             self._progress("hash", done, total)
         return {
+            "step": int(self._step),
             "fits": incremental and fits,
             "bytes": sum(len(part) * part.row_bytes for part in self._parts.values()),
             "changed": sum(
@@ -208,11 +215,10 @@ def _check_step(step: Any) -> None:
         raise CheckpointError(f"step is {step!r}; expected a number of steps, 0 or more")
 
 
-def _is_there(parent: dict[str, Any], there: list[layout.Saved]) -> bool:
-    for saved in there:
-        if saved.name == parent["name"]:
-            with contextlib.suppress(CheckpointError):
-                return bool(manifest.read(saved)[1] == parent["sha256"])
+def _is_whole(home: Path, parent: dict[str, Any]) -> bool:
+    """Whether a save, and all that it is made from, are where they were, by their manifests."""
+    with contextlib.suppress(CheckpointError):
+        return bool(chain_of(home, parent["name"])[-1][2] == parent["sha256"])
     return False
 
 

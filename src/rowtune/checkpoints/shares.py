@@ -11,6 +11,11 @@ def check_shares(looks: list[dict[str, Any]]) -> None:
     """All ranks must have parts of the same tables, which are the whole of each."""
     first = looks[0]["tables"]
     for rank, look in enumerate(looks):
+        if look["step"] != looks[0]["step"]:
+            raise CheckpointError(
+                f"rank {rank} saves step {look['step']}, and rank 0 step {looks[0]['step']}; "
+                "every rank must save the same one"
+            )
         if sorted(look["tables"]) != sorted(first):
             raise CheckpointError(
                 f"rank {rank} saves the tables {sorted(look['tables'])}, and rank 0 "

@@ -22,7 +22,7 @@ _CODES = {
     "BOOL": "|b1", "U8": "|u1", "I8": "|i1", "U16": "<u2", "I16": "<i2", "U32": "<u4",
     "I32": "<i4", "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
-_NAMES = {code: name for name, code in _CODES.items()}
+NAMES = {code: name for name, code in _CODES.items()}
 _LONGEST_HEADER = 100_000_000  # the format's own limit
 Tell = Callable[[int], None]
 
@@ -87,7 +87,7 @@ def _bytes_of(tensors: dict[str, Stream]) -> Iterator[memoryview]:
     for key in order:
         tensor = tensors[key]
         header[key] = {
-            "dtype": _NAMES[tensor.dtype],
+            "dtype": NAMES[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [place, place + tensor.nbytes],
         }

@@ -4,29 +4,31 @@ the options of the optimizer's groups, as numbers in JSON.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.weak import WeakIdKeyDictionary
 
+from rowtune.checkpoints.part import UNCHECKED
 from rowtune.errors import CheckpointError
 from rowtune.torch.optim import RowOptimizer
 from rowtune.torch.parameter import RowParameter
-from rowtune.torch.saves.blocks import as_numbers, from_numbers
+from rowtune.torch.saves.values import Arrays, back, get, name_of, put, value_of
 
-Arrays = dict[str, NDArray[Any]]
-_TENSOR, _TUPLE = "tensor", "tuple"
+_known: Any = WeakIdKeyDictionary()
 
 
 class Dense:
     """The dense rest of a model and its optimizer."""
 
-    def __init__(self, model: nn.Module, optimizer: RowOptimizer | None) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: RowOptimizer | None, unchecked: str | None = None
+    ) -> None:
         _refuse_own_state(model)
-        self._optimizer = optimizer
+        self._optimizer, self._unchecked = optimizer, unchecked
         self._tensors = dict(_tensors(model))
         self._names = {id(p): name for name, p in model.named_parameters()}
         if optimizer is not None:
@@ -44,11 +46,22 @@ class Dense:
 
     # --- saving --------------------------------------------------------------------------------
 
-    def arrays(self) -> tuple[Arrays, dict[str, Any]]:
-        """Arrays by name, and what JSON holds beside them."""
+    def arrays(self, save_frozen: bool) -> tuple[Arrays, dict[str, Any]]:
+        """Arrays by name, and what JSON holds beside them: of parameters that are frozen only
+        their fingerprints, unless they are asked for.
+        """
         arrays: Arrays = {}
+        frozen = {} if save_frozen else self._frozen()
         said: dict[str, Any] = {
-            "tensors": {name: _put(arrays, f"model.{name}", t) for name, t in self._tensors.items()}
+            "frozen": {
+                name: UNCHECKED + self._unchecked if self._unchecked else fingerprint(tensor)
+                for name, tensor in frozen.items()
+            },
+            "tensors": {
+                name: put(arrays, f"model.{name}", tensor)
+                for name, tensor in self._tensors.items()
+                if name not in frozen
+            },
         }
         if self._optimizer is not None:
             said["groups"] = [
@@ -57,7 +70,7 @@ class Dense:
             ]
             said["state"] = {
                 self._names[id(p)]: {
-                    key: _value(arrays, f"state.{self._names[id(p)]}.{key}", value)
+                    key: value_of(arrays, f"state.{self._names[id(p)]}.{key}", value)
                     for key, value in state.items()
                 }
                 for p, state in self._optimizer.state.items()
@@ -67,11 +80,22 @@ class Dense:
 
     def _group(self, number: int, group: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
         options = {
-            key: _value(arrays, f"group{number}.{key}", value)
+            key: value_of(arrays, f"group{number}.{key}", value)
             for key, value in group.items()
             if key != "params"
         }
         return {"params": [self._names[id(p)] for p in group["params"]], "options": options}
+
+    def _frozen(self) -> dict[str, Tensor]:
+        """Parameters that nothing trains: no gradient is asked for, and the optimizer has none."""
+        groups = [] if self._optimizer is None else self._optimizer.param_groups
+        stepped = {id(p) for group in groups for p in group["params"]}
+        return {
+            name: tensor
+            for name, tensor in self._tensors.items()
+            if isinstance(tensor, nn.Parameter)
+            and not (tensor.requires_grad or id(tensor) in stepped)
+        }
 
     # --- loading -------------------------------------------------------------------------------
 
@@ -84,7 +108,13 @@ class Dense:
             Nothing is changed.
         """
         saved = {key: (dtype, shape) for key, (_, _, dtype, shape) in said["tensors"].items()}
-        own = {key: (_name(t.dtype), list(t.shape)) for key, t in self._tensors.items()}
+        frozen = said["frozen"]
+        self._check_frozen(frozen)
+        own = {
+            key: (name_of(t.dtype), list(t.shape))
+            for key, t in self._tensors.items()
+            if key not in frozen
+        }
         for key in sorted({*saved, *own}):
             if saved.get(key) != own.get(key):
                 raise CheckpointError(
@@ -105,23 +135,36 @@ class Dense:
                 f"{here}; make it with the same groups"
             )
 
+    def _check_frozen(self, frozen: dict[str, str]) -> None:
+        for name, known in frozen.items():
+            tensor = self._tensors.get(name)
+            if tensor is not None and (self._unchecked or known.startswith(UNCHECKED)):
+                continue
+            if tensor is None or fingerprint(tensor) != known:
+                what = "other bits" if tensor is not None else "no such parameter"
+                raise CheckpointError(
+                    f"{name} was frozen when this was saved, so it is not in there, and this model "
+                    f"has {what}; make the model from the same weights, or save with "
+                    "save_frozen=True"
+                )
+
     @torch.no_grad()
     def take(self, arrays: Arrays, said: dict[str, Any]) -> None:
         """Copy parameters and buffers, and replace the optimizer's options and dense state."""
-        for key, tensor in self._tensors.items():
-            tensor.copy_(_get(arrays, said["tensors"][key]))
+        for key, how in said["tensors"].items():
+            self._tensors[key].copy_(get(arrays, how))
         if self._optimizer is None:
             return
         names = [name for group in said["groups"] for name in group["params"]]
         numbers = {name: number for number, name in enumerate(names)}
         states = {
-            numbers[name]: {key: _back(arrays, value) for key, value in state.items()}
+            numbers[name]: {key: back(arrays, value) for key, value in state.items()}
             for name, state in said["state"].items()
         }
         groups = [
             {
                 "params": [numbers[name] for name in group["params"]],
-                **{key: _back(arrays, value) for key, value in group["options"].items()},
+                **{key: back(arrays, value) for key, value in group["options"].items()},
             }
             for group in said["groups"]
         ]
@@ -132,6 +175,17 @@ class Dense:
                 # torch casts to the dtype of the parameter; what was saved is what goes on.
                 if isinstance(value, Tensor) and value.dtype != state[key].dtype:
                     state[key] = value.to(state[key].device)
+
+
+def fingerprint(tensor: Tensor) -> str:
+    """SHA-256, in hex, of dtype, shape and bytes; once in a process while nobody writes it."""
+    known = _known.get(tensor)
+    if known is None or known[0] != tensor._version:
+        plain = tensor.detach().cpu().contiguous()
+        digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data if plain.numel() else b"")
+        known = _known[tensor] = tensor._version, digest.hexdigest()
+    return str(known[1])
 
 
 def _tensors(model: nn.Module) -> Any:
@@ -152,60 +206,6 @@ def _refuse_own_state(model: nn.Module) -> None:
                 f"{name or 'the model'}, a {type(module).__name__}, has a state of its own kind "
                 "(get_extra_state); save it yourself and leave the module out, or put it in extra"
             )
-
-
-def _put(arrays: Arrays, key: str, tensor: Tensor) -> list[Any]:
-    """Keep a tensor; how to get it back. What NumPy has not is kept as bytes."""
-    plain = tensor.detach().cpu()
-    shape = list(plain.shape)
-    try:
-        arrays[key] = as_numbers(plain)
-        if arrays[key].dtype.kind not in "fiub":
-            raise TypeError
-    except TypeError:
-        arrays[key] = plain.contiguous().reshape(-1).view(torch.uint8).numpy()
-    return [_TENSOR, key, _name(tensor.dtype), shape]
-
-
-def _get(arrays: Arrays, how: list[Any]) -> Tensor:
-    _, key, dtype_name, shape = how
-    array, dtype = arrays[key], getattr(torch, dtype_name)
-    if array.dtype == np.uint8 and dtype != torch.uint8:
-        return torch.from_numpy(array).view(dtype).reshape(shape)
-    return from_numbers(array, dtype)
-
-
-def _value(arrays: Arrays, key: str, value: Any) -> Any:
-    """An option or a number as JSON has it; tensors beside it."""
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(value)
-    if isinstance(value, Tensor):
-        return _put(arrays, key, value)
-    if isinstance(value, tuple):
-        parts = [_value(arrays, f"{key}.{i}", each) for i, each in enumerate(value)]
-        return [_TUPLE, *parts]
-    if isinstance(value, list) and all(isinstance(x, float | int) for x in value):
-        return _put(arrays, key, torch.tensor(value, dtype=torch.float64))
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, list) and all(isinstance(x, str) for x in value):
-        return ["list", *value]
-    raise CheckpointError(
-        f"{key} is a {type(value).__name__}; expected numbers, text, tensors and tuples of them"
-    )
-
-
-def _back(arrays: Arrays, value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    if value[0] == _TENSOR:
-        return _get(arrays, value)
-    parts = [_back(arrays, each) for each in value[1:]]
-    return tuple(parts) if value[0] == _TUPLE else parts
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _kind(kind: Any) -> str:

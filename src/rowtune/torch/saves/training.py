@@ -38,7 +38,11 @@ class Saver:
     folder, keep, full_every, team
         As there; the team is that of torch.distributed where it has been initialized.
     unchecked_base : str, optional
-        Why bases need not be hashed (once in a process), such as "a read-only map of one file".
+        Why bases, and parameters that are frozen, need not be hashed (once in a process), such as
+        "a read-only map of one file".
+    save_frozen : bool
+        Write dense parameters that nothing trains (no gradient, not in the optimizer), too. By
+        default they are like a base: their fingerprints are saved, and compared.
     """
 
     def __init__(
@@ -49,10 +53,11 @@ class Saver:
         *,
         team: Team | None = None,
         unchecked_base: str | None = None,
+        save_frozen: bool = False,
     ) -> None:
         self._team = team_here() if team is None else team
         self._saver = checkpoints.Saver(folder, keep, full_every, self._team)
-        self._unchecked = unchecked_base
+        self._unchecked, self._save_frozen = unchecked_base, save_frozen
 
     def save(
         self,
@@ -85,7 +90,7 @@ class Saver:
             training = _Training(model, optimizer, self._unchecked)
             parts.update(training.parts((self._team.rank, self._team.world)))
             if self._team.rank == 0:
-                arrays, numbers = training.dense.arrays()
+                arrays, numbers = training.dense.arrays(self._save_frozen)
                 whole.update(arrays)
                 said.update(numbers)
 
@@ -160,7 +165,7 @@ class _Training:
             model = model.module
         model = getattr(model, "_orig_mod", model)  # as torch.compile has wrapped it
         self.optimizer = optimizer
-        self.dense = Dense(model, optimizer)
+        self.dense = Dense(model, optimizer, unchecked)
         self.blocks = {
             name: BlockPart(table, optimizer, unchecked) for name, table in tables_of(model).items()
         }
