@@ -15,6 +15,11 @@ from torch import Tensor, distributed
 from rowtune.errors import IdError, RuleError
 
 _FINE, _BAD_ID, _FAILED = 0, 1, 2
+_TWICE = (
+    "a table of TorchRec is looked up twice in one forward pass, or the ranks look their tables up "
+    "in different orders; its rows would move twice, each time by a part of their gradient. Look "
+    "all ids up at once: table(torch.cat([a, b]))"
+)
 
 
 class AnotherRankFailed(RuntimeError):
@@ -63,19 +68,23 @@ class RollCall:
         How many sharded tables there are.
     look_up_nothing : function of a table's number
         Looks up an empty batch and gives back its rows.
+    once : bool
+        Refuse a table that is looked up again in the same forward pass: TorchRec would move its
+        rows twice, each time by a part of the gradient.
     """
 
     def __init__(self, tables: int, group: Any, device: torch.device,
-                 look_up_nothing: Callable[[int], Tensor]) -> None:  # fmt: skip
+                 look_up_nothing: Callable[[int], Tensor], once: bool) -> None:  # fmt: skip
         self._end, self._group, self._device = tables, group, device
-        self._look_up_nothing = look_up_nothing
+        self._look_up_nothing, self._once = look_up_nothing, once
         self._ranks = distributed.get_world_size(group)
-        self.loose: list[Tensor] = []
-        self.failed = False
+        self.begin()
 
     def begin(self) -> None:
         """A forward pass begins."""
-        self.loose, self.failed = [], False
+        self.loose: list[Tensor] = []
+        self.failed = False
+        self._seen: set[int] = set()  # the same on every rank
 
     def at(self, table: int, error: Exception | None) -> None:
         """Return when it is this rank's turn to look ``table`` up.
@@ -86,11 +95,17 @@ class RollCall:
             ``error``, on this rank. On the others an `IdError` if it is one, else
             `AnotherRankFailed`.
         RuleError
-            Some ranks need a gradient and others do not, so their backward passes could not meet.
+            On every rank: some need a gradient and others do not, so their backward passes could
+            not meet; or a table is looked up a second time.
         """
         while True:
             said = self._say(table, error)
             first = min(place for place, _, _ in said)
+            if self._once and first in self._seen and torch.is_grad_enabled():
+                self.failed = True
+                raise RuleError(_TWICE)
+            if first < self._end:
+                self._seen.add(first)
             if first == table:
                 return
             rows = self._look_up_nothing(first)

@@ -64,7 +64,7 @@ def _choose(
         room += f" ({size(memory)} without the tables that were placed before)"
     room += f", {of_what}"
     whole = f"block, state and gradient take {size(needed)}"
-    missing = table.unfit() or lacking(rule, hyper, options)
+    missing = table.unfit(ranks) or lacking(rule, hyper, options)
     if how == "ddp":
         return Choice("ddp", f"asked for; {whole} on each of {ranks} ranks")
     if how == "torchrec":

@@ -12,7 +12,7 @@ from torch import distributed, nn
 
 from rowtune.errors import RuleError
 from rowtune.torch.distributed.agreement import agree_on_facts
-from rowtune.torch.distributed.choice import SHARE, choose, memory_here
+from rowtune.torch.distributed.choice import SHARE, Choice, choose, memory_here
 from rowtune.torch.distributed.lazy import LazyEmbedding
 from rowtune.torch.distributed.placed import Placed, Table
 from rowtune.torch.distributed.rule_names import checked, lacking
@@ -99,9 +99,9 @@ def distribute(
     memory, of_what = _memory(said, worker_memory)
     ranks = distributed.get_world_size(group)
     chosen = choose(tables, rule, given, options, how, memory, of_what, ranks)
-    placed = []
+    placed, apart = [], _group_apart(group, device, chosen)
     for table in tables:
-        module = _placed(table, chosen[table.name].how, rule, given, group, device)
+        module = _placed(table, chosen[table.name].how, rule, given, apart, device)
         model = replace(model, table.module, module)
         facts_of = _facts_of(table, rule, facts)
         placed.append(Table(table.name, module, *chosen[table.name], facts_of))
@@ -164,6 +164,23 @@ def _placed(
             block.rows[first:last].copy_(rows)
     base = None if table.rows is None or table.base is None else table.base.to(device)
     return ShardedEmbedding(table.module.num_embeddings, table.rows, base, table.padding_idx, block)
+
+
+def _group_apart(group: Any, device: torch.device, chosen: Mapping[str, Choice]) -> Any:
+    """A group of the same ranks for what TorchRec sends.
+
+    In the backward pass DDP averages a gradient as soon as it is there. A rank that has not used a
+    table comes to its exchange sooner than one that has; in one group the one would meet the other.
+    """
+    if all(choice.how == "ddp" for choice in chosen.values()):
+        return group
+    options = getattr(group._get_backend(device), "options", None)
+    return distributed.new_group(
+        ranks=distributed.get_process_group_ranks(group),
+        backend=distributed.get_backend(group),
+        timeout=getattr(options, "_timeout", None),
+        use_local_synchronization=True,  # the group may be a part of all processes
+    )
 
 
 def _facts_of(table: Given, rule: str, facts: Any) -> dict[str, str]:

@@ -98,8 +98,8 @@ class LazyEmbedding(nn.Module):
         if padding_idx is not None:
             raise_unless_row(padding_idx, len(table))
             ids = Rows(len(table), as_choice(train)).ids
-            rows = Rows(len(table), ids[ids != padding_idx % len(table)])
-            made.rows, made.padding_idx = rows, padding_idx % len(table)
+            made.rows = Rows(len(table), ids[ids != padding_idx % len(table)])
+            made.padding_idx = padding_idx % len(table)
         return made
 
     def _begin(self, rows: int, width: int, base: Tensor | None, train: Any, init: FirstRows,

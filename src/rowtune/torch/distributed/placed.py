@@ -57,8 +57,9 @@ class Placed(nn.Module):
         self._tables = {table.name: table for table in tables}
         self._group = group
         sharded = [t.module for t in tables if isinstance(t.module, ShardedEmbedding)]
+        once = rule != "sgd"  # to which two parts of a gradient are as good as their sum
         roll = RollCall(
-            len(sharded), group, device, lambda number: sharded[number].look_up_nothing()
+            len(sharded), group, device, lambda number: sharded[number].look_up_nothing(), once
         )
         body = Body(model, [t.module for t in tables if isinstance(t.module, RowModule)], roll)
         self._called: nn.Module = body
@@ -69,10 +70,7 @@ class Placed(nn.Module):
         parameters = list(model.parameters()) or [RowParameter(torch.zeros(0, 1, device=device))]
         self.optimizer: RowOptimizer = optimizer_of(rule, parameters, hyper, options)
         for number, module in enumerate(sharded):
-            module.joins(roll, number, self._lr)
-
-    def _lr(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
+            module.joins(roll, number, self.optimizer, once)
 
     @property
     def module(self) -> nn.Module:
@@ -103,7 +101,8 @@ class Placed(nn.Module):
         AnotherRankFailed
             On the other ranks, where one raises another error.
         RuleError
-            Some ranks call it under ``no_grad`` and others do not.
+            On every rank: some call it under ``no_grad`` and others do not; or a table of TorchRec
+            is looked up twice.
         """
         return self._called(*args, **kwargs)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from rowtune.torch.checks import as_ids
 if TYPE_CHECKING:
     from rowtune.torch.distributed.agreement import RollCall
     from rowtune.torch.distributed.torchrec_block import ShardedBlock
+    from rowtune.torch.optim.row_optimizer import RowOptimizer
 
 
 class ShardedEmbedding(nn.Module):
@@ -49,9 +49,12 @@ class ShardedEmbedding(nn.Module):
         # Not attributes that nn.Module knows: DDP is not to see what TorchRec trains.
         self._own: dict[str, Any] = {"block": block}
 
-    def joins(self, roll: RollCall, number: int, lr: Callable[[], float]) -> None:
-        """Take part in the roll call of a model, as its table ``number``."""
-        self._own.update(roll=roll, number=number, lr=lr)
+    def joins(self, roll: RollCall, number: int, optimizer: RowOptimizer, once: bool) -> None:
+        """Take part in the roll call of a model, as its table ``number``, and go by the learning
+        rate of its optimizer. ``once``: refuse to move twice before a step.
+        """
+        self._own.update(roll=roll, number=number, optimizer=optimizer, moved=False, once=once)
+        optimizer.register_step_post_hook(lambda *_: self._own.update(moved=False))
 
     @property
     def sharded_block(self) -> ShardedBlock:
@@ -128,8 +131,20 @@ class ShardedEmbedding(nn.Module):
         return self._travel(unique).index_select(0, places)
 
     def _travel(self, slots: Tensor) -> Tensor:
-        self.sharded_block.set_lr(self._own["lr"]())
-        return self.sharded_block.rows_of(slots)
+        self.sharded_block.set_lr(float(self._own["optimizer"].param_groups[0]["lr"]))
+        rows = self.sharded_block.rows_of(slots)
+        if rows.requires_grad:
+            rows.register_hook(self._about_to_move)
+        return rows
+
+    def _about_to_move(self, grad: Tensor) -> None:  # noqa: ARG002
+        if self._own["moved"] and self._own["once"]:
+            raise RuleError(
+                "a second backward pass has come to rows of TorchRec before optimizer.step(); they "
+                "have moved in the first by its part of the gradient, so gradients cannot be "
+                "accumulated. Make one loss of all, and call optimizer.step() after each backward()"
+            )
+        self._own["moved"] = True
 
     def extra_repr(self) -> str:
         count = self.num_embeddings if self.rows is None else len(self.rows)

@@ -54,8 +54,8 @@ class Given:
             return self.module.rows_between(first, last)
         return self.module.block.detach()[first:last]
 
-    def unfit(self) -> str:
-        """Why TorchRec cannot have this table; empty where it can."""
+    def unfit(self, ranks: int) -> str:
+        """Why TorchRec cannot have this table on so many ranks; empty where it can."""
         module, wrong = self.module, []
         if isinstance(module, RowModule):
             base = module.base
@@ -71,7 +71,11 @@ class Given:
             ]
         wrong += [
             (self.dtype != torch.float32, f"its rows are {self.dtype}, and TorchRec's float32"),
-            (not self.total, "no row of it trains"),
+            # Its kernels do not bear a shard without rows.
+            (
+                -(-self.total // ranks) * (ranks - 1) >= self.total,
+                f"ceil({self.total} / {ranks}) rows on each rank leave none for the last",
+            ),
         ]
         return next((why for is_so, why in wrong if is_so), "")
 
