@@ -129,7 +129,7 @@ def choices(folder, rank, world):
     found["adam asked for"] = said(distribute, model(), "adam", how="torchrec")
     found["decay"] = said(distribute, model(), weight_decay=0.1, **asked)
     found["lr_decay"] = said(distribute, model(), lr_decay=0.1, **asked)
-    found["catch_up"] = said(distribute, model(), "sgd", catch_up=True, **asked)
+    found["catch_up"] = said(distribute, model(), catch_up=True, **asked)
     found["double"] = said(distribute, model(dtype=torch.float64), **asked)
     found["nowhere"] = said(distribute, model(), worker_memory=10)
     found["no table"] = said(distribute, nn.Linear(2, 2))
@@ -155,14 +155,14 @@ def first_rows(folder, rank, world):
         shard = placed.shards()[""]
         found[str(init)[:7]] = (shard.begin, shard.arrays["rows"].clone())
     found["made"] = list(made)
-    found["few"] = said(distribute, LazyEmbedding(2 * world - 2, D), how="torchrec")
+    found["few"] = said(distribute, LazyEmbedding(world - 1, D), how="torchrec")
     return found
 
 
 def patches(folder, rank, world):
     placed = distribute(Model(folder, Case("torchrec")), how="torchrec")
     found = {"no folder": said(placed.save_patch, Path(folder) / "nowhere" / "a.safetensors")}
-    free = distribute(nn.Sequential(LazyEmbedding(4, D)), how="torchrec")
+    free = distribute(nn.Sequential(LazyEmbedding(6, D)), how="torchrec")
     found["no base"] = said(free.save_patch, f"{folder}/free.safetensors")
     distributed.barrier()
     return found
