@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,18 +30,8 @@ class Body(nn.Module):
         self._roll = roll
         self._used: set[int] = set()
         for table in self._whole:
-            table.register_forward_pre_hook(self._note)
-
-    def _note(self, table: nn.Module, args: tuple[Any, ...]) -> None:
-        assert isinstance(table, RowModule)
-        self._used.add(id(table))
-        ids = args[0] if args else None
-        # On the CPU the lookup itself does so. Elsewhere torch would look only later, and this rank
-        # alone would fail.
-        if not isinstance(ids, torch.Tensor) or ids.device.type == "cpu" or not ids.numel():
-            return
-        if not bool(((ids >= 0) & (ids < table.num_embeddings)).all()):
-            raise IdError(f"an id is out of range: expected 0 to {table.num_embeddings - 1}")
+            # Not a method: a copy of the model is not to be one of this, and of its process group.
+            table.register_forward_pre_hook(partial(_note, self._used))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         self._used.clear()
@@ -63,3 +54,16 @@ class Body(nn.Module):
             for table in self._whole
             if id(table) not in self._used and table.block.requires_grad
         ]
+
+
+def _note(used: set[int], table: nn.Module, args: tuple[Any, ...]) -> None:
+    """A table is looked up. Wrong ids raise here where torch would look only later, on the device:
+    this rank alone would fail then.
+    """
+    assert isinstance(table, RowModule)
+    used.add(id(table))
+    ids = args[0] if args else None
+    if not isinstance(ids, torch.Tensor) or ids.device.type == "cpu" or not ids.numel():
+        return
+    if not bool(((ids >= 0) & (ids < table.num_embeddings)).all()):
+        raise IdError(f"an id is out of range: expected 0 to {table.num_embeddings - 1}")

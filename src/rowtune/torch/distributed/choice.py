@@ -60,7 +60,7 @@ def _choose(
 ) -> Choice:  # fmt: skip
     needed, part = whole_bytes(table, rule), shard_bytes(table, rule, ranks)
     room = f"{size(left)} that a worker has for it"
-    if left < memory:
+    if size(left) != size(memory):
         room += f" ({size(memory)} without the tables that were placed before)"
     room += f", {of_what}"
     whole = f"block, state and gradient take {size(needed)}"
