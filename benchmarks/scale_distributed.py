@@ -52,7 +52,7 @@ def lines(worlds: tuple[int, ...] = (1, 2), rows: int = ROWS) -> tuple[list[list
             ])  # fmt: skip
     note = (
         f"{rows:,} x {WIDTH} rows of float32, all of which train by row-wise Adagrad; {BATCH:,} "
-        "ids a rank and step, half of them from a thousand rows, as in Zipf's law. A step is lookup, "
+        "ids a rank and step, half of them from a thousand rows. A step is lookup, "
         "backward pass and update. One thread a process, gloo on one machine. All ways took turns, "
         "on the same ids, and ended with the same rows (asserted). TorchRec alone is its "
         "EmbeddingCollection, sharded and fused in the same way, fed with one bag of all ids."

@@ -24,7 +24,7 @@ from torch import Tensor, distributed, nn
 import rowtune.torch as rt
 from rowtune.torch.distributed import LazyEmbedding, Placed, distribute
 
-WIDTH, BATCH, EPOCHS, LR, DECAY = 32, 1024, 10, 0.015, 0.8
+WIDTH, BATCH, EPOCHS, LR, DECAY = 32, 512, 10, 0.004, 0.4
 SYNTHETIC_WIDTH, SYNTHETIC_BATCH, STEPS, A_GIGABYTE = 8, 16_384, 60, 1_000_000_000
 
 

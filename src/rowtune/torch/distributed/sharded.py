@@ -134,7 +134,7 @@ class ShardedEmbedding(nn.Module):
         self.sharded_block.set_lr(float(self._own["optimizer"].param_groups[0]["lr"]))
         rows = self.sharded_block.rows_of(slots)
         if rows.requires_grad:
-            rows.register_hook(self._about_to_move)
+            rows.register_hook(self._about_to_move)  # type: ignore[no-untyped-call]
         return rows
 
     def _about_to_move(self, grad: Tensor) -> None:  # noqa: ARG002
