@@ -133,6 +133,7 @@ def choices(folder, rank, world):
     found["double"] = said(distribute, model(dtype=torch.float64), **asked)
     found["nowhere"] = said(distribute, model(), worker_memory=10)
     found["no table"] = said(distribute, nn.Linear(2, 2))
+    found["meta"] = said(distribute, rt.Embedding(8, D, device="meta"), **asked)
     sharded = distribute(model(), **asked)
     found["no_sync"] = said(sharded.no_sync().__enter__)
     found["weight"] = said(lambda: sharded.module[0].weight)

@@ -52,8 +52,8 @@ FRAMEWORKS = {
     "equinox": {"jax"},
     "pytensor": {"pytensor"},
     "transformers": {"torch"},
-    "torchrec": {"torch"},
-    "fbgemm_gpu": {"torch"},
+    "torchrec": {"torch/torchrec_block"},
+    "fbgemm_gpu": {"torch/torchrec_block"},
 }
 # Rooms of engines of which Keras has one at a time: only its file for that backend may open them.
 APART = {"torch", "jax", "tensorflow"}

@@ -182,6 +182,7 @@ def test_what_torchrec_lacks_is_refused_with_what_it_has(ranks):
         "catch_up": "catch_up=True is not there",
         "double": "float64",
         "nowhere": "start more ranks, or give worker_memory",
+        "meta": "a LazyEmbedding in its place",
         "no table": "no rowtune.torch.Embedding",
         "no_sync": "move in every backward pass",
         "weight": "none has the whole matrix",

@@ -89,8 +89,10 @@ class _Table:
     def __init__(self, name: str, shard: Shard, ids: Tensor, group: Any, state: bool) -> None:
         self.name, self.shard, self._group = name, shard, group
         arrays = dict(shard.arrays)
-        steps = arrays.pop("steps", torch.zeros(len(arrays["rows"]), dtype=torch.int32))
-        self._arrays = {"rows": arrays.pop("rows")}
+        rows = arrays.pop("rows")
+        uncounted = torch.zeros(len(rows), dtype=torch.int32, device=rows.device)
+        steps = arrays.pop("steps", uncounted)
+        self._arrays = {"rows": rows}
         if state:
             self._arrays |= arrays | {"steps": steps}
         self.ids = ids

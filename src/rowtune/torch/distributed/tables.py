@@ -95,9 +95,8 @@ class Given:
         }
 
     def fingerprint(self) -> str:
-        """SHA-256 of the base; "" where there is none."""
-        no_base = self.base is None or self.rows is None or is_one_row(self.base)
-        return "" if no_base or self.base is None else fingerprint(self.base)
+        """SHA-256 of the base, or of what all rows begin with; "" where there is none."""
+        return "" if self.base is None or is_one_row(self.base) else fingerprint(self.base)
 
 
 def tables_of(model: nn.Module) -> list[Given]:
@@ -106,7 +105,7 @@ def tables_of(model: nn.Module) -> list[Given]:
     Raises
     ------
     RuleError
-        There are none.
+        There are none, or one is on "meta".
     """
     found = [_given(name, module) for name, module in model.named_modules()
              if isinstance(module, (RowModule, LazyEmbedding))]  # fmt: skip
@@ -115,6 +114,12 @@ def tables_of(model: nn.Module) -> list[Given]:
             "the model has no rowtune.torch.Embedding, EmbeddingBag or LazyEmbedding to place; "
             "wrap it in torch's DistributedDataParallel"
         )
+    for table in found:
+        if isinstance(table.module, RowModule) and table.module.block.is_meta:
+            raise RuleError(
+                f'{table.shown} is on "meta" and has no rows; a LazyEmbedding in its place says '
+                "what they begin with, and every rank makes its own"
+            )
     return found
 
 
