@@ -10,9 +10,11 @@ from keras import ops
 from numpy.typing import NDArray
 
 from rowtune.errors import IdError, PatchError, ShapeError
-from rowtune.keras import blocks, choice
+from rowtune.keras import blocks, choice, frozen
 from rowtune.keras.backend import backend
 from rowtune.keras.weights import as_it_is, as_matrix, assign, dtype_of, on_host
+from rowtune.on_host import OnHost
+from rowtune.quantized import Quantized, quantize
 from rowtune.rows import Choice, Rows
 
 
@@ -33,9 +35,10 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         there are.
     mask_zero : bool
         Id 0 is padding: the layer gives a mask. Its row is one like any other.
-    weights : array (N, D) or [array], optional
+    weights : array (N, D) or [array], or Quantized, optional
         Rows of float16, bfloat16 and float32 stay in that dtype where they are frozen; others are
-        converted to the dtype of the layer's variables.
+        converted to the dtype of the layer's variables. A memory map stays one, outside of the
+        model's variables and files. A `rowtune.quantized.Quantized` keeps its few bits.
     train : "all", boolean mask of N, ids, or slice
         The rows that train. Ids stay your own.
     columns : None, "all", boolean mask of D, indices, or slice
@@ -45,8 +48,11 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
     ----------
     block : Variable (k, C)
         The rows that train, in the order of ``rows.ids``: the one trainable weight.
-    base : Variable (N, D) or None
-        The frozen storage, not trainable; None where all of the table trains.
+    base : Variable (N, D), OnHost or None
+        The frozen storage, not trainable: floats, or the codes of a quantized table; `OnHost` where
+        it is in a memory map. None where all of the table trains.
+    scales : Variable (N,) or None
+        With codes of int8.
     rows : rowtune.Rows
 
     Raises
@@ -68,6 +74,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         train: Choice = "all",
         columns: Choice | None = None,
         base_dtype: str | None = None,
+        base_kind: str | None = None,
         **kwargs: Any,
     ) -> None:
         for name, size in (("input_dim", input_dim), ("output_dim", output_dim)):
@@ -84,12 +91,12 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self.rows = Rows(self.input_dim, _plain(train), _plain(columns))
         self._columns = self.rows.chosen_columns(self.output_dim)
         self._base_dtype = base_dtype or self.variable_dtype
+        self._base_kind = base_kind
         self.base: Any = None
+        self.scales: Any = None
+        self._expected: str | None = None  # the fingerprint of a base that is yet to be attached
         if weights is not None:
-            shape = (self.input_dim, self.output_dim)
-            matrix = as_matrix(weights, shape, self.variable_dtype, not self.trains_whole)
-            self._base_dtype = dtype_of(matrix)
-            self._make_weights(matrix)
+            self._take(weights)
             self.built = True
 
     def build(self, input_shape: Any = None) -> None:  # noqa: ARG002 - Keras's name
@@ -97,18 +104,48 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         if self.built:
             return
         shape = (self.input_dim, self.output_dim)
-        if self.trains_whole:
+        if self.trains_whole or self._base_kind == frozen.MAPPED:
             self._make_weights(None)
         else:
             # Drawn whole, so that a row does not depend on which others train.
-            drawn = self.embeddings_initializer(shape, dtype=self._base_dtype)
-            self._make_weights(on_host(drawn))
+            drawn = on_host(self.embeddings_initializer(shape, dtype=self._base_dtype))
+            self._make_weights(quantize(drawn, self._base_kind) if self._base_kind else drawn)
         self.built = True
+
+    def attach(self, weights: Any) -> None:
+        """Give a layer that was loaded from a file the base that was in a memory map.
+
+        Parameters
+        ----------
+        weights : array (N, D) or Quantized, most often over a memory map
+            All of it is read once, for its fingerprint.
+
+        Raises
+        ------
+        PatchError
+            Another table than that with which the layer was trained.
+        ShapeError
+            The layer keeps its base itself, or the table has another shape.
+        """
+        shape = (self.input_dim, self.output_dim)
+        if self._base_kind != frozen.MAPPED:
+            raise ShapeError(f"{self.name} keeps its base itself; only that of a map is attached")
+        if np.shape(weights) != shape and getattr(weights, "shape", None) != shape:
+            raise ShapeError(f"weights have shape {np.shape(weights)}; expected {shape}")
+        base = frozen.on_host(weights, self.variable_dtype)
+        if self._expected is not None:
+            frozen.check(base, self._expected, self.name)
+        self.base = base
 
     @property
     def trains_whole(self) -> bool:
         """Whether nothing is frozen, neither row nor column."""
         return self.rows.trains_all and self._columns is None
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the base's variable holds codes."""
+        return self._base_kind not in (None, frozen.MAPPED)
 
     @property
     def columns(self) -> NDArray[np.int64] | None:
@@ -125,6 +162,8 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             TensorFlow graph it is `tf.errors.InvalidArgumentError`; in a program that XLA
             compiles, JAX's among them, nobody can raise, and that row is NaN.
         """
+        if self._base_kind == frozen.MAPPED and self.base is None:
+            frozen.refuse_without(self.name)
         return ops.cast(self._table(self._as_ids(inputs)), self.compute_dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:  # noqa: ARG002 - Keras's name
@@ -143,12 +182,14 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
 
     def merge(self) -> NDArray[Any]:
         """The whole table (N, D) as a new array: trained rows in their places, the others as the
-        bits that they were.
+        bits that they were; of a quantized base the numbers that it gives, in float32.
         """
         block = on_host(self.block)
         if self.base is None:
+            if self._base_kind == frozen.MAPPED:
+                frozen.refuse_without(self.name)
             return np.array(block)
-        whole = np.array(on_host(self.base))
+        whole = self._whole_base()
         place: Any = (
             self.rows.ids if self._columns is None else np.ix_(self.rows.ids, self._columns)
         )
@@ -170,6 +211,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             "train": choice.as_config(None if self.rows.trains_all else self.rows.ids),
             "columns": choice.as_config(self._columns),
             "base_dtype": self._base_dtype,
+            "base_kind": self._base_kind,
         }
 
     @classmethod
@@ -179,14 +221,27 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         return cls(**{**config, **chosen})
 
     def save_own_variables(self, store: Any) -> None:
-        """Block and base, and which rows and columns they are of, by name."""
+        """Block and base, and which rows and columns they are of, by name; of a base in a memory
+        map the fingerprint, for which all of it is read once.
+        """
         if not self.built:
             return
         for name, own in self._chosen().items():
             store[name] = own
-        store["block"] = on_host(self.block)
-        if self.base is not None:
-            store["base"] = on_host(self.base)
+        if self._base_kind == frozen.MAPPED:
+            known = self._expected if self.base is None else self.base.fingerprint()
+            store[_FINGERPRINT] = np.frombuffer((known or "").encode(), np.uint8)
+        for name, variable in self._variables().items():
+            store[name] = on_host(variable)
+
+    def _variables(self) -> dict[str, Any]:
+        """Those that a file holds, by name."""
+        named = {"block": self.block, "base": self.base, "scales": self.scales}
+        return {
+            name: variable
+            for name, variable in named.items()
+            if variable is not None and not isinstance(variable, OnHost)
+        }
 
     def _chosen(self) -> dict[str, NDArray[np.int64]]:
         """The ids and the columns that train, where not all do."""
@@ -199,10 +254,12 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         Raises
         ------
         PatchError
-            Rows of other ids than those that train here, or of a table of another shape.
+            Rows of other ids than those that train here, or of a table of another shape; rows of
+            another base, where that is in a memory map.
         """
-        variables = {"block": self.block} | ({} if self.base is None else {"base": self.base})
-        expected = {*self._chosen(), *variables}
+        variables = self._variables()
+        mapped = {_FINGERPRINT} if self._base_kind == frozen.MAPPED else set()
+        expected = {*self._chosen(), *variables, *mapped}
         if set(store.keys()) != expected:
             raise PatchError(
                 f"{self.name}: the file holds {sorted(store.keys())}; expected {sorted(expected)}. "
@@ -220,25 +277,68 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
                     f"{self.name}: the file's {name} has shape {tuple(store[name].shape)}; "
                     f"expected {tuple(variable.shape)}"
                 )
+        if mapped:
+            self._expected = np.asarray(store[_FINGERPRINT], np.uint8).tobytes().decode() or None
+            if self.base is not None and self._expected:
+                frozen.check(self.base, self._expected, self.name)
         for name, variable in variables.items():
             assign(variable, store[name])
 
     # --- making --------------------------------------------------------------------------------
 
-    def _make_weights(self, matrix: NDArray[Any] | None) -> None:
-        """``matrix``: None where the initializer makes the block, all of which trains."""
-        rows = None
-        if matrix is not None and not self.trains_whole:
-            self.base = self.add_weight(
-                name="base",
-                shape=matrix.shape,
-                dtype=self._base_dtype,
-                initializer=as_it_is(matrix),
-                trainable=False,
-                autocast=False,
+    def _take(self, weights: Any) -> None:
+        """Make the weights of a table that was given."""
+        shape = (self.input_dim, self.output_dim)
+        matrix: Any = frozen.kept(weights, shape, self.variable_dtype)
+        if matrix is None or self.trains_whole:
+            given = weights if matrix is None else frozen.rows_of(matrix, None)
+            matrix = as_matrix(given, shape, self.variable_dtype, not self.trains_whole)
+            self._base_dtype = dtype_of(matrix)
+        else:
+            self._base_kind = frozen.MAPPED if isinstance(matrix, OnHost) else matrix.kind
+            self._base_dtype = "float32"
+        self._make_weights(matrix)
+
+    def _make_base(self, matrix: Any) -> None:
+        if isinstance(matrix, OnHost):
+            self.base = matrix
+            # XLA cannot call NumPy in TensorFlow's graphs; in JAX's programs it can.
+            self.supports_jit = keras.backend.backend() != "tensorflow"
+            return
+        scales = getattr(matrix, "scales", None)
+        codes = frozen.codes_of(matrix) if isinstance(matrix, Quantized) else matrix
+        kept = {"trainable": False, "autocast": False}
+        dtype = dtype_of(codes) if isinstance(matrix, Quantized) else self._base_dtype
+        self.base = self.add_weight(
+            name="base", shape=codes.shape, dtype=dtype, initializer=as_it_is(codes), **kept
+        )
+        if scales is not None:
+            self.scales = self.add_weight(
+                name="scales",
+                shape=scales.shape,
+                dtype="float32",
+                initializer=as_it_is(scales),
+                **kept,
             )
+
+    def _whole_base(self) -> NDArray[Any]:
+        if isinstance(self.base, OnHost):
+            return self.base.whole()
+        base = on_host(self.base)
+        if self._base_kind is None:
+            return np.array(base)
+        scales = None if self.scales is None else on_host(self.scales)
+        return frozen.table_of(base, scales).rows(slice(None))
+
+    def _make_weights(self, matrix: Any) -> None:
+        """``matrix``: None where the initializer makes the block, all of which trains, or where a
+        file will bring it.
+        """
+        rows = None
         if matrix is not None:
-            rows = matrix if self.rows.trains_all else matrix[self.rows.ids]
+            if not self.trains_whole:
+                self._make_base(matrix)
+            rows = frozen.rows_of(matrix, None if self.rows.trains_all else self.rows.ids)
             rows = rows if self._columns is None else rows[:, self._columns]
         width = self.output_dim if self._columns is None else len(self._columns)
         shape = (len(self.rows), width)
@@ -267,6 +367,8 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             )
         return ops.cast(inputs, "int32")  # as Keras's own layer, whose inputs are floats by default
 
+
+_FINGERPRINT = "fingerprint"
 
 # Up to which a float type has every whole number.
 _LARGEST_WHOLE = {"bfloat16": 1 << 8, "float16": 1 << 11, "float32": 1 << 24}
