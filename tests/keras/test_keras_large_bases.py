@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import hashlib
 
-import growth
 import keras
 import numpy as np
 import pytest
 
+import growth
 import rowtune.keras as rk
 from rowtune import rows
 from rowtune.errors import IdError, PatchError, RowtuneError, ShapeError
@@ -89,7 +89,10 @@ def test_training_is_that_of_the_table_it_stands_for_and_leaves_its_bytes(
     ids = np.array([[3, 3, 5, 20], [39, 0, 17, 20]])
     for weights in (given, wide):
         layer = rk.Embedding(N, D, weights=weights, train=TRAIN)
-        model, before = rows_model(layer, rule(0.1, weight_decay=0.1)), digest(layer, tmp_path / "a")
+        model, before = (
+            rows_model(layer, rule(0.1, weight_decay=0.1)),
+            digest(layer, tmp_path / "a"),
+        )
         start = on_host(layer.block).copy()
         for _ in range(2):
             model.train_on_batch(ids, target)

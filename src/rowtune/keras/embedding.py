@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from rowtune.errors import IdError, PatchError, ShapeError
-from rowtune.keras import blocks, choice, frozen
+from rowtune.errors import IdError, ShapeError
+from rowtune.keras import blocks, choice, frozen, stored
 from rowtune.keras.backend import backend
-from rowtune.keras.weights import as_it_is, as_matrix, assign, dtype_of, on_host
+from rowtune.keras.weights import as_it_is, as_matrix, dtype_of, on_host
 from rowtune.on_host import OnHost
 from rowtune.quantized import Quantized, quantize
 from rowtune.rows import Choice, Rows
@@ -94,7 +94,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self._base_kind = base_kind
         self.base: Any = None
         self.scales: Any = None
-        self._expected: str | None = None  # the fingerprint of a base that is yet to be attached
+        self.expected_base: str | None = None  # the fingerprint of what a file's block belongs to
         if weights is not None:
             self._take(weights)
             self.built = True
@@ -104,7 +104,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         if self.built:
             return
         shape = (self.input_dim, self.output_dim)
-        if self.trains_whole or self._base_kind == frozen.MAPPED:
+        if self.trains_whole or self.is_mapped:
             self._make_weights(None)
         else:
             # Drawn whole, so that a row does not depend on which others train.
@@ -128,19 +128,24 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             The layer keeps its base itself, or the table has another shape.
         """
         shape = (self.input_dim, self.output_dim)
-        if self._base_kind != frozen.MAPPED:
+        if not self.is_mapped:
             raise ShapeError(f"{self.name} keeps its base itself; only that of a map is attached")
         if np.shape(weights) != shape and getattr(weights, "shape", None) != shape:
             raise ShapeError(f"weights have shape {np.shape(weights)}; expected {shape}")
         base = frozen.on_host(weights, self.variable_dtype)
-        if self._expected is not None:
-            frozen.check(base, self._expected, self.name)
+        if self.expected_base is not None:
+            frozen.check(base, self.expected_base, self.name)
         self.base = base
 
     @property
     def trains_whole(self) -> bool:
         """Whether nothing is frozen, neither row nor column."""
         return self.rows.trains_all and self._columns is None
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the base is in a memory map, there or yet to be attached."""
+        return self._base_kind == frozen.MAPPED
 
     @property
     def is_quantized(self) -> bool:
@@ -162,7 +167,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             TensorFlow graph it is `tf.errors.InvalidArgumentError`; in a program that XLA
             compiles, JAX's among them, nobody can raise, and that row is NaN.
         """
-        if self._base_kind == frozen.MAPPED and self.base is None:
+        if self.is_mapped and self.base is None:
             frozen.refuse_without(self.name)
         return ops.cast(self._table(self._as_ids(inputs)), self.compute_dtype)
 
@@ -186,10 +191,10 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         """
         block = on_host(self.block)
         if self.base is None:
-            if self._base_kind == frozen.MAPPED:
+            if self.is_mapped:
                 frozen.refuse_without(self.name)
             return np.array(block)
-        whole = self._whole_base()
+        whole = frozen.whole(self)
         place: Any = (
             self.rows.ids if self._columns is None else np.ix_(self.rows.ids, self._columns)
         )
@@ -224,29 +229,8 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         """Block and base, and which rows and columns they are of, by name; of a base in a memory
         map the fingerprint, for which all of it is read once.
         """
-        if not self.built:
-            return
-        for name, own in self._chosen().items():
-            store[name] = own
-        if self._base_kind == frozen.MAPPED:
-            known = self._expected if self.base is None else self.base.fingerprint()
-            store[_FINGERPRINT] = np.frombuffer((known or "").encode(), np.uint8)
-        for name, variable in self._variables().items():
-            store[name] = on_host(variable)
-
-    def _variables(self) -> dict[str, Any]:
-        """Those that a file holds, by name."""
-        named = {"block": self.block, "base": self.base, "scales": self.scales}
-        return {
-            name: variable
-            for name, variable in named.items()
-            if variable is not None and not isinstance(variable, OnHost)
-        }
-
-    def _chosen(self) -> dict[str, NDArray[np.int64]]:
-        """The ids and the columns that train, where not all do."""
-        chosen = {} if self.rows.trains_all else {"ids": self.rows.ids}
-        return chosen if self._columns is None else {**chosen, "columns": self._columns}
+        if self.built:
+            stored.save(self, store)
 
     def load_own_variables(self, store: Any) -> None:
         """What `save_own_variables` wrote.
@@ -257,32 +241,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             Rows of other ids than those that train here, or of a table of another shape; rows of
             another base, where that is in a memory map.
         """
-        variables = self._variables()
-        mapped = {_FINGERPRINT} if self._base_kind == frozen.MAPPED else set()
-        expected = {*self._chosen(), *variables, *mapped}
-        if set(store.keys()) != expected:
-            raise PatchError(
-                f"{self.name}: the file holds {sorted(store.keys())}; expected {sorted(expected)}. "
-                "Was it written by a layer of another class, or with other rows that train?"
-            )
-        for name, own in self._chosen().items():
-            if not np.array_equal(np.asarray(store[name]), own):
-                raise PatchError(
-                    f"{self.name}: the file's block belongs to other {name} than those that "
-                    "train here; build the layer with the train=... and columns=... of the file"
-                )
-        for name, variable in variables.items():
-            if tuple(store[name].shape) != tuple(variable.shape):
-                raise PatchError(
-                    f"{self.name}: the file's {name} has shape {tuple(store[name].shape)}; "
-                    f"expected {tuple(variable.shape)}"
-                )
-        if mapped:
-            self._expected = np.asarray(store[_FINGERPRINT], np.uint8).tobytes().decode() or None
-            if self.base is not None and self._expected:
-                frozen.check(self.base, self._expected, self.name)
-        for name, variable in variables.items():
-            assign(variable, store[name])
+        stored.load(self, store)
 
     # --- making --------------------------------------------------------------------------------
 
@@ -305,30 +264,22 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             # XLA cannot call NumPy in TensorFlow's graphs; in JAX's programs it can.
             self.supports_jit = keras.backend.backend() != "tensorflow"
             return
-        scales = getattr(matrix, "scales", None)
-        codes = frozen.codes_of(matrix) if isinstance(matrix, Quantized) else matrix
-        kept = {"trainable": False, "autocast": False}
-        dtype = dtype_of(codes) if isinstance(matrix, Quantized) else self._base_dtype
-        self.base = self.add_weight(
-            name="base", shape=codes.shape, dtype=dtype, initializer=as_it_is(codes), **kept
-        )
-        if scales is not None:
-            self.scales = self.add_weight(
-                name="scales",
-                shape=scales.shape,
-                dtype="float32",
-                initializer=as_it_is(scales),
-                **kept,
-            )
+        is_codes = isinstance(matrix, Quantized)
+        codes = frozen.codes_of(matrix) if is_codes else matrix
+        self.base = self._kept("base", codes, dtype_of(codes) if is_codes else self._base_dtype)
+        if is_codes and matrix.scales is not None:
+            self.scales = self._kept("scales", matrix.scales, "float32")
 
-    def _whole_base(self) -> NDArray[Any]:
-        if isinstance(self.base, OnHost):
-            return self.base.whole()
-        base = on_host(self.base)
-        if self._base_kind is None:
-            return np.array(base)
-        scales = None if self.scales is None else on_host(self.scales)
-        return frozen.table_of(base, scales).rows(slice(None))
+    def _kept(self, name: str, array: NDArray[Any], dtype: str) -> Any:
+        """A variable that does not train."""
+        return self.add_weight(
+            name=name,
+            shape=array.shape,
+            dtype=dtype,
+            initializer=as_it_is(array),
+            trainable=False,
+            autocast=False,
+        )
 
     def _make_weights(self, matrix: Any) -> None:
         """``matrix``: None where the initializer makes the block, all of which trains, or where a
@@ -367,8 +318,6 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             )
         return ops.cast(inputs, "int32")  # as Keras's own layer, whose inputs are floats by default
 
-
-_FINGERPRINT = "fingerprint"
 
 # Up to which a float type has every whole number.
 _LARGEST_WHOLE = {"bfloat16": 1 << 8, "float16": 1 << 11, "float32": 1 << 24}

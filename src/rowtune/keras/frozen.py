@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.errors import PatchError, RowtuneError, ShapeError
+from rowtune.keras.weights import on_host as as_array
 from rowtune.on_host import OnHost, is_mapped
 from rowtune.quantized import Quantized
 
@@ -58,10 +59,16 @@ def codes_of(table: Quantized) -> NDArray[Any]:
     return table.codes.view("bfloat16") if table.kind == "bfloat16" else table.codes
 
 
-def table_of(codes: NDArray[Any], scales: NDArray[Any] | None) -> Quantized:
-    """The quantized table of what two variables hold."""
-    bits = codes.view(np.uint16) if codes.dtype.name == "bfloat16" else codes
-    return Quantized(bits, scales)
+def whole(layer: Any) -> NDArray[Any]:
+    """The numbers (N, D) of a layer's base, new: float32 of a quantized one."""
+    if isinstance(layer.base, OnHost):
+        return layer.base.whole()
+    base = as_array(layer.base)
+    if not layer.is_quantized:
+        return np.array(base)
+    bits = base.view(np.uint16) if base.dtype.name == "bfloat16" else base
+    scales = None if layer.scales is None else as_array(layer.scales)
+    return Quantized(bits, scales).rows(slice(None))
 
 
 def check(base: OnHost, expected: str, name: str) -> None:
