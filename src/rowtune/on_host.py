@@ -19,6 +19,8 @@ from rowtune.quantized import Quantized
 class OnHost:
     """Rows of a matrix or of a `Quantized` table, by NumPy: the same few verbs for both.
 
+    ``dtype`` is that of rows, where it is not to be the source's.
+
     Two of them are equal where they are the same object, so that compiled programs that read one
     are found again.
 
@@ -29,11 +31,14 @@ class OnHost:
     dtype : of the rows that it gives, in native byte order
     """
 
-    def __init__(self, source: NDArray[Any] | Quantized) -> None:
+    def __init__(self, source: NDArray[Any] | Quantized, dtype: Any = None) -> None:
         self.source = source
         self.shape: tuple[int, ...] = tuple(int(size) for size in source.shape)
-        self.dtype: np.dtype[Any] = source.dtype.newbyteorder("=")
+        self.dtype: np.dtype[Any] = np.dtype(dtype or source.dtype.newbyteorder("="))
+        self._fingerprint = ""
         for array in _arrays(source):
+            # Else the system reads ahead, by megabytes where it is set so, for each row: 4,096 rows
+            # of a file that was not in memory have taken half a minute.
             _advise(array, "MADV_RANDOM")
 
     def __len__(self) -> int:
@@ -47,26 +52,25 @@ class OnHost:
         if isinstance(self.source, Quantized):
             rows: NDArray[Any] = self.source.rows(flat)
         else:
-            rows = np.asarray(self.source[flat], self.dtype)
+            rows = np.asarray(self.source[flat])
+        rows = rows.astype(self.dtype, copy=False)
         return rows.reshape(*np.shape(ids), self.shape[1])
 
     def whole(self) -> NDArray[Any]:
         """All of it in memory: N x D, as new as `rows`."""
         with in_order(self.source):
             if isinstance(self.source, Quantized):
-                return self.source.rows(slice(None))
+                return self.source.rows(slice(None)).astype(self.dtype, copy=False)
             return np.array(self.source, self.dtype)
 
     def fingerprint(self) -> str:
         """That of `rowtune.base.fingerprint`; of a quantized table that of its codes and scales.
-        All of the table is read.
+        All of the table is read, once.
         """
-        with in_order(self.source):
-            if not isinstance(self.source, Quantized):
-                return _of_matrix(self.source)
-            codes = fingerprint(self.source.codes, dtype_name=self.source.kind)
-            scales = self.source.scales
-            return codes if scales is None else codes + fingerprint(scales[:, None])
+        if not self._fingerprint:
+            with in_order(self.source):
+                self._fingerprint = _fingerprint(self.source)
+        return self._fingerprint
 
 
 def map_behind(array: NDArray[Any]) -> mmap.mmap | None:
@@ -100,15 +104,6 @@ def in_order(source: Any) -> Iterator[None]:
             _advise(array, "MADV_RANDOM")
 
 
-def read_at_random(array: NDArray[Any]) -> None:
-    """Tell the system that rows are read here and there.
-
-    Else it reads ahead, by megabytes where it is set so, for each row that is looked up: 4,096 rows
-    of a file that was not in memory have taken half a minute.
-    """
-    _advise(array, "MADV_RANDOM")
-
-
 def _arrays(source: Any) -> list[NDArray[Any]]:
     if not isinstance(source, Quantized):
         return [source] if isinstance(source, np.ndarray) else []
@@ -121,7 +116,10 @@ def _advise(array: NDArray[Any], advice: str) -> None:
         mapped.madvise(getattr(mmap, advice))
 
 
-def _of_matrix(matrix: NDArray[Any]) -> str:
-    if matrix.dtype.name == "bfloat16":  # of a package beside NumPy
-        return fingerprint(matrix.view(np.uint16), dtype_name="bfloat16")
-    return fingerprint(matrix)
+def _fingerprint(source: NDArray[Any] | Quantized) -> str:
+    if isinstance(source, Quantized):
+        codes = fingerprint(source.codes, dtype_name=source.kind)
+        return codes if source.scales is None else codes + fingerprint(source.scales[:, None])
+    if source.dtype.name == "bfloat16":  # of a package beside NumPy
+        return fingerprint(source.view(np.uint16), dtype_name="bfloat16")
+    return fingerprint(source)

@@ -1,6 +1,6 @@
-"""One of several processes that train one table: run as ``program.py PORT PROCESS PROCESSES FOLDER``.
+"""One of several processes that train one table: ``program.py PORT PROCESS PROCESSES FOLDER``.
 
-Each prints what it found in JSON; `test_jax_processes.py` compares.
+Each writes what it found as JSON; `test_jax_processes.py` compares.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def moved(before, after):
 
 def test_its_python_runs_and_does_what_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    train, loop, mask = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    train, large, loop, mask = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
     names = {}
     exec(train, names)
     vectors, embedding, new = names["vectors"], names["embedding"], set(names["new"].tolist())
@@ -29,6 +29,7 @@ def test_its_python_runs_and_does_what_it_says(tmp_path, monkeypatch):
     loaded = names["keras"].models.load_model("words.keras")
     assert loaded.layers[1].merge().tobytes() == names["matrix"].tobytes()
 
+    exec(large, dict(names))
     exec(loop, names)
     chosen = new & set(texts[:4].ravel().tolist())
     assert moved(names["before"], embedding.merge()) == chosen and chosen

@@ -90,9 +90,11 @@ def test_training_is_that_of_the_table_it_stands_for(kind, mode, tmp_path, stepp
         reference.update(ids, grads)
     np.testing.assert_allclose(table.weights, reference.weights, rtol=1e-5)
     assert digest(table, given, tmp_path) == before
-    changed = ~np.array([a.tobytes() == b.tobytes() for a, b in zip(table.weights, wide)])
+    changed = ~np.array(
+        [a.tobytes() == b.tobytes() for a, b in zip(table.weights, wide, strict=True)]
+    )
     assert np.flatnonzero(changed).tolist() == [3, 17, 39]
-    with pytest.raises(IdError, match="ids go from 0|id 40 is not a row"):
+    with pytest.raises(IdError, match="id 40 is not a row"):
         table[[N]]
     if mode != "JAX":
         with pytest.raises(IdError, match="ids go from 0 to 39"):

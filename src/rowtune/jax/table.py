@@ -88,7 +88,7 @@ def split(
     matrix : array (N, D) of floats
         A NumPy or JAX array of any float dtype, bfloat16 and float16 among them. A JAX array
         becomes the base itself, without a copy. A memory map stays on the host, where rows are read
-        as they are looked up. A `rowtune.quantized.Quantized` keeps its few bits, and gives float32.
+        as they are looked up. A `rowtune.quantized.Quantized` keeps its few bits and gives float32.
     train : "all", boolean mask of N, ids, or slice
     columns : None, "all", boolean mask of D, indices, or slice
     dtype : dtype, optional
@@ -197,7 +197,7 @@ def _checked_base(matrix: Any) -> Base:
     _float_dtype(given.dtype)
     if given.shape[0] > _MOST_ROWS:
         raise ShapeError(
-            f"the matrix has {given.shape[0]:,} rows; JAX counts them in int32, up to {_MOST_ROWS:,}"
+            f"the matrix has {given.shape[0]:,} rows; ids are int32 here, up to {_MOST_ROWS:,}"
         )
     return as_base(given)
 

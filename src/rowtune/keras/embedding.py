@@ -9,10 +9,12 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from rowtune.errors import IdError, PatchError, ShapeError
-from rowtune.keras import blocks, choice
+from rowtune.errors import IdError, ShapeError
+from rowtune.keras import blocks, choice, frozen, stored
 from rowtune.keras.backend import backend
-from rowtune.keras.weights import as_it_is, as_matrix, assign, dtype_of, on_host
+from rowtune.keras.weights import as_it_is, as_matrix, dtype_of, on_host
+from rowtune.on_host import OnHost
+from rowtune.quantized import Quantized, quantize
 from rowtune.rows import Choice, Rows
 
 
@@ -33,9 +35,10 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         there are.
     mask_zero : bool
         Id 0 is padding: the layer gives a mask. Its row is one like any other.
-    weights : array (N, D) or [array], optional
+    weights : array (N, D) or [array], or Quantized, optional
         Rows of float16, bfloat16 and float32 stay in that dtype where they are frozen; others are
-        converted to the dtype of the layer's variables.
+        converted to the dtype of the layer's variables. A memory map stays one, outside of the
+        model's variables and files. A `rowtune.quantized.Quantized` keeps its few bits.
     train : "all", boolean mask of N, ids, or slice
         The rows that train. Ids stay your own.
     columns : None, "all", boolean mask of D, indices, or slice
@@ -45,8 +48,11 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
     ----------
     block : Variable (k, C)
         The rows that train, in the order of ``rows.ids``: the one trainable weight.
-    base : Variable (N, D) or None
-        The frozen storage, not trainable; None where all of the table trains.
+    base : Variable (N, D), OnHost or None
+        The frozen storage, not trainable: floats, or the codes of a quantized table; `OnHost` where
+        it is in a memory map. None where all of the table trains.
+    scales : Variable (N,) or None
+        With codes of int8.
     rows : rowtune.Rows
 
     Raises
@@ -68,6 +74,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         train: Choice = "all",
         columns: Choice | None = None,
         base_dtype: str | None = None,
+        base_kind: str | None = None,
         **kwargs: Any,
     ) -> None:
         for name, size in (("input_dim", input_dim), ("output_dim", output_dim)):
@@ -84,12 +91,12 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self.rows = Rows(self.input_dim, _plain(train), _plain(columns))
         self._columns = self.rows.chosen_columns(self.output_dim)
         self._base_dtype = base_dtype or self.variable_dtype
+        self._base_kind = base_kind
         self.base: Any = None
+        self.scales: Any = None
+        self.expected_base: str | None = None  # the fingerprint of what a file's block belongs to
         if weights is not None:
-            shape = (self.input_dim, self.output_dim)
-            matrix = as_matrix(weights, shape, self.variable_dtype, not self.trains_whole)
-            self._base_dtype = dtype_of(matrix)
-            self._make_weights(matrix)
+            self._take(weights)
             self.built = True
 
     def build(self, input_shape: Any = None) -> None:  # noqa: ARG002 - Keras's name
@@ -97,18 +104,53 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         if self.built:
             return
         shape = (self.input_dim, self.output_dim)
-        if self.trains_whole:
+        if self.trains_whole or self.is_mapped:
             self._make_weights(None)
         else:
             # Drawn whole, so that a row does not depend on which others train.
-            drawn = self.embeddings_initializer(shape, dtype=self._base_dtype)
-            self._make_weights(on_host(drawn))
+            drawn = on_host(self.embeddings_initializer(shape, dtype=self._base_dtype))
+            self._make_weights(quantize(drawn, self._base_kind) if self._base_kind else drawn)
         self.built = True
+
+    def attach(self, weights: Any) -> None:
+        """Give a layer that was loaded from a file the base that was in a memory map.
+
+        Parameters
+        ----------
+        weights : array (N, D) or Quantized, most often over a memory map
+            All of it is read once, for its fingerprint.
+
+        Raises
+        ------
+        PatchError
+            Another table than that with which the layer was trained.
+        ShapeError
+            The layer keeps its base itself, or the table has another shape.
+        """
+        shape = (self.input_dim, self.output_dim)
+        if not self.is_mapped:
+            raise ShapeError(f"{self.name} keeps its base itself; only that of a map is attached")
+        if np.shape(weights) != shape and getattr(weights, "shape", None) != shape:
+            raise ShapeError(f"weights have shape {np.shape(weights)}; expected {shape}")
+        base = frozen.on_host(weights, self.variable_dtype)
+        if self.expected_base is not None:
+            frozen.check(base, self.expected_base, self.name)
+        self.base = base
 
     @property
     def trains_whole(self) -> bool:
         """Whether nothing is frozen, neither row nor column."""
         return self.rows.trains_all and self._columns is None
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the base is in a memory map, there or yet to be attached."""
+        return self._base_kind == frozen.MAPPED
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the base's variable holds codes."""
+        return self._base_kind not in (None, frozen.MAPPED)
 
     @property
     def columns(self) -> NDArray[np.int64] | None:
@@ -125,6 +167,8 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             TensorFlow graph it is `tf.errors.InvalidArgumentError`; in a program that XLA
             compiles, JAX's among them, nobody can raise, and that row is NaN.
         """
+        if self.is_mapped and self.base is None:
+            frozen.refuse_without(self.name)
         return ops.cast(self._table(self._as_ids(inputs)), self.compute_dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:  # noqa: ARG002 - Keras's name
@@ -143,12 +187,14 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
 
     def merge(self) -> NDArray[Any]:
         """The whole table (N, D) as a new array: trained rows in their places, the others as the
-        bits that they were.
+        bits that they were; of a quantized base the numbers that it gives, in float32.
         """
         block = on_host(self.block)
         if self.base is None:
+            if self.is_mapped:
+                frozen.refuse_without(self.name)
             return np.array(block)
-        whole = np.array(on_host(self.base))
+        whole = frozen.whole(self)
         place: Any = (
             self.rows.ids if self._columns is None else np.ix_(self.rows.ids, self._columns)
         )
@@ -170,6 +216,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             "train": choice.as_config(None if self.rows.trains_all else self.rows.ids),
             "columns": choice.as_config(self._columns),
             "base_dtype": self._base_dtype,
+            "base_kind": self._base_kind,
         }
 
     @classmethod
@@ -179,19 +226,11 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         return cls(**{**config, **chosen})
 
     def save_own_variables(self, store: Any) -> None:
-        """Block and base, and which rows and columns they are of, by name."""
-        if not self.built:
-            return
-        for name, own in self._chosen().items():
-            store[name] = own
-        store["block"] = on_host(self.block)
-        if self.base is not None:
-            store["base"] = on_host(self.base)
-
-    def _chosen(self) -> dict[str, NDArray[np.int64]]:
-        """The ids and the columns that train, where not all do."""
-        chosen = {} if self.rows.trains_all else {"ids": self.rows.ids}
-        return chosen if self._columns is None else {**chosen, "columns": self._columns}
+        """Block and base, and which rows and columns they are of, by name; of a base in a memory
+        map the fingerprint, for which all of it is read once.
+        """
+        if self.built:
+            stored.save(self, store)
 
     def load_own_variables(self, store: Any) -> None:
         """What `save_own_variables` wrote.
@@ -199,46 +238,58 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         Raises
         ------
         PatchError
-            Rows of other ids than those that train here, or of a table of another shape.
+            Rows of other ids than those that train here, or of a table of another shape; rows of
+            another base, where that is in a memory map.
         """
-        variables = {"block": self.block} | ({} if self.base is None else {"base": self.base})
-        expected = {*self._chosen(), *variables}
-        if set(store.keys()) != expected:
-            raise PatchError(
-                f"{self.name}: the file holds {sorted(store.keys())}; expected {sorted(expected)}. "
-                "Was it written by a layer of another class, or with other rows that train?"
-            )
-        for name, own in self._chosen().items():
-            if not np.array_equal(np.asarray(store[name]), own):
-                raise PatchError(
-                    f"{self.name}: the file's block belongs to other {name} than those that "
-                    "train here; build the layer with the train=... and columns=... of the file"
-                )
-        for name, variable in variables.items():
-            if tuple(store[name].shape) != tuple(variable.shape):
-                raise PatchError(
-                    f"{self.name}: the file's {name} has shape {tuple(store[name].shape)}; "
-                    f"expected {tuple(variable.shape)}"
-                )
-        for name, variable in variables.items():
-            assign(variable, store[name])
+        stored.load(self, store)
 
     # --- making --------------------------------------------------------------------------------
 
-    def _make_weights(self, matrix: NDArray[Any] | None) -> None:
-        """``matrix``: None where the initializer makes the block, all of which trains."""
+    def _take(self, weights: Any) -> None:
+        """Make the weights of a table that was given."""
+        shape = (self.input_dim, self.output_dim)
+        matrix: Any = frozen.kept(weights, shape, self.variable_dtype)
+        if matrix is None or self.trains_whole:
+            given = weights if matrix is None else frozen.rows_of(matrix, None)
+            matrix = as_matrix(given, shape, self.variable_dtype, not self.trains_whole)
+            self._base_dtype = dtype_of(matrix)
+        else:
+            self._base_kind = frozen.MAPPED if isinstance(matrix, OnHost) else matrix.kind
+            self._base_dtype = "float32"
+        self._make_weights(matrix)
+
+    def _make_base(self, matrix: Any) -> None:
+        if isinstance(matrix, OnHost):
+            self.base = matrix
+            # XLA cannot call NumPy in TensorFlow's graphs; in JAX's programs it can.
+            self.supports_jit = keras.backend.backend() != "tensorflow"
+            return
+        is_codes = isinstance(matrix, Quantized)
+        codes = frozen.codes_of(matrix) if is_codes else matrix
+        self.base = self._kept("base", codes, dtype_of(codes) if is_codes else self._base_dtype)
+        if is_codes and matrix.scales is not None:
+            self.scales = self._kept("scales", matrix.scales, "float32")
+
+    def _kept(self, name: str, array: NDArray[Any], dtype: str) -> Any:
+        """A variable that does not train."""
+        return self.add_weight(
+            name=name,
+            shape=array.shape,
+            dtype=dtype,
+            initializer=as_it_is(array),
+            trainable=False,
+            autocast=False,
+        )
+
+    def _make_weights(self, matrix: Any) -> None:
+        """``matrix``: None where the initializer makes the block, all of which trains, or where a
+        file will bring it.
+        """
         rows = None
-        if matrix is not None and not self.trains_whole:
-            self.base = self.add_weight(
-                name="base",
-                shape=matrix.shape,
-                dtype=self._base_dtype,
-                initializer=as_it_is(matrix),
-                trainable=False,
-                autocast=False,
-            )
         if matrix is not None:
-            rows = matrix if self.rows.trains_all else matrix[self.rows.ids]
+            if not self.trains_whole:
+                self._make_base(matrix)
+            rows = frozen.rows_of(matrix, None if self.rows.trains_all else self.rows.ids)
             rows = rows if self._columns is None else rows[:, self._columns]
         width = self.output_dim if self._columns is None else len(self._columns)
         shape = (len(self.rows), width)

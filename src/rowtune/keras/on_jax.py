@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rowtune.jax.bases import Codes, Mapped
 from rowtune.jax.ids import as_ids, slots_of
 from rowtune.jax.lookup import put_in_place
 from rowtune.jax.rule import RuleState
@@ -15,6 +16,7 @@ from rowtune.jax.rule import rule as rule_of_rows
 from rowtune.jax.table import RowTable, places
 from rowtune.jax.touched import RowGrads
 from rowtune.keras import left
+from rowtune.on_host import OnHost
 from rowtune.rules import Rule
 
 
@@ -27,7 +29,7 @@ def table_of(layer: Any) -> Any:
 
     def look_up(ids: Any) -> Any:
         block = layer.block.value
-        base = None if layer.base is None else layer.base.value
+        base = _base_of(layer)
         table = RowTable(base, block, slots, columns, rows.num_rows, ids_that_train)
         of_ids, safe, valid = slots_of(table, as_ids(ids, rows.num_rows))
         if 0 in block.shape:
@@ -37,6 +39,15 @@ def table_of(layer: Any) -> Any:
         return put_in_place(table, trained, of_ids < block.shape[0], safe, valid)
 
     return look_up
+
+
+def _base_of(layer: Any) -> Any:
+    if layer.base is None or isinstance(layer.base, OnHost):
+        return None if layer.base is None else Mapped(layer.base)
+    base = layer.base.value
+    if not layer.is_quantized:
+        return base
+    return Codes(base, None if layer.scales is None else layer.scales.value, layer.input_dim)
 
 
 def _take_of(block_variable: Any) -> Any:

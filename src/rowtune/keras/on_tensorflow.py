@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rowtune.on_host import OnHost
 from rowtune.rules import Rule
 from rowtune.step import Trained
+from rowtune.tensorflow.bases import Codes
 from rowtune.tensorflow.lookup import lookup
 from rowtune.tensorflow.numbers import numbers_of
 from rowtune.tensorflow.places import Places
@@ -27,10 +29,18 @@ def table_of(layer: Any) -> Any:
     def look_up(ids: Any) -> Any:
         if isinstance(ids, tf.RaggedTensor):
             return ids.with_flat_values(look_up(ids.flat_values))
-        base = None if layer.base is None else layer.base.value
-        return lookup(layer.block.value, base, places, ids)
+        return lookup(layer.block.value, _base_of(layer), places, ids)
 
     return look_up
+
+
+def _base_of(layer: Any) -> Any:
+    if layer.base is None or isinstance(layer.base, OnHost):
+        return layer.base
+    base = layer.base.value
+    if not layer.is_quantized:
+        return base
+    return Codes(base, None if layer.scales is None else layer.scales.value)
 
 
 def step_of(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rowtune.on_host import OnHost
 from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
 from rowtune.torch.ops import rows_of, sparse_rows
@@ -28,6 +29,8 @@ def table_of(layer: Any) -> Any:
     nobody_asks = torch.empty(0, dtype=torch.int32)
 
     def look_up(ids: Any) -> Any:
+        if isinstance(layer.base, OnHost) or layer.is_quantized:
+            return _assembled(layer, ids)
         block = layer.block.value
         base = None if layer.base is None else layer.base.value
         on_device = [None if m is None else m.to(block.device) for m in maps]
@@ -36,6 +39,42 @@ def table_of(layer: Any) -> Any:
         return rows_of(block, base, None, *on_device, nobody_asks, ids, rows.num_rows, True, False)
 
     return look_up
+
+
+def _assembled(layer: Any, ids: Any) -> Any:
+    """Rows over a base that is no matrix of torch's: frozen ones are read or widened for this batch
+    alone, and trained ones are put over them.
+    """
+    block, columns = layer.block.value, layer.columns
+    flat = ids.detach().to("cpu", torch.int64).reshape(-1).numpy()
+    slots = layer.rows.slots(flat)
+    out = _frozen(layer, flat).to(block.device, block.dtype)
+    places = torch.from_numpy(np.flatnonzero(slots >= 0)).to(block.device)
+    if 0 not in block.shape:
+        nobody_asks = torch.empty(0, dtype=torch.int32)
+        of_block = torch.from_numpy(slots[slots >= 0].astype(np.int64)).to(block.device)
+        asked = _AsAsked.apply(block, layer.block)  # type: ignore[no-untyped-call]
+        nothing = [None] * 5
+        count = len(layer.rows)
+        trained = rows_of(asked, *nothing, nobody_asks, of_block, count, True, False)
+        at: Any = (places,)
+        if columns is not None:
+            at = (places[:, None], torch.from_numpy(np.array(columns)).to(block.device))
+        out = out.index_put(at, trained)
+    return out.reshape(*ids.shape, layer.output_dim)
+
+
+def _frozen(layer: Any, ids: Any) -> Any:
+    """Rows (n, D) of the base of known ids (n,)."""
+    if isinstance(layer.base, OnHost):
+        rows = layer.base.rows(ids)
+        if rows.dtype.name == "bfloat16":
+            return as_tensor(rows)
+        return torch.from_numpy(rows)
+    codes = layer.base.value
+    at = torch.from_numpy(ids).to(codes.device)
+    rows = codes[at].float()
+    return rows if layer.scales is None else rows * layer.scales.value[at][:, None]
 
 
 class _AsAsked(torch.autograd.Function):

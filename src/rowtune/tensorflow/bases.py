@@ -16,24 +16,29 @@ from rowtune.tensorflow.tracing import under_xla
 
 
 class Codes:
-    """A quantized base as constants; its rows are float32.
+    """A quantized base; its rows are float32.
 
     Attributes
     ----------
-    codes : tensor (N, D) of int8, float16 or bfloat16
-    scales : float32 tensor (N,) or None
+    codes : tensor or variable (N, D) of int8, float16 or bfloat16
+    scales : float32 tensor or variable (N,) or None
     """
 
     dtype = tf.float32
 
-    def __init__(self, table: Quantized) -> None:
+    def __init__(self, codes: Any, scales: Any) -> None:
+        self.codes, self.scales = codes, scales
+        self.shape: tuple[int, ...] = tuple(codes.shape)
+
+    @classmethod
+    def of(cls, table: Quantized) -> Codes:
+        """As constants."""
         codes: Any = table.codes
         if table.kind == "bfloat16":
             codes = codes.view(tf.bfloat16.as_numpy_dtype)
         with tf.init_scope():
-            self.codes = tf.constant(codes)
-            self.scales = None if table.scales is None else tf.constant(table.scales)
-        self.shape = table.shape
+            scales = None if table.scales is None else tf.constant(table.scales)
+            return cls(tf.constant(codes), scales)
 
     def fingerprint(self) -> str:
         """That of `OnHost`, of the same table in a file."""
@@ -47,7 +52,7 @@ def as_base(weights: Any) -> Any:
     """`Codes` of a quantized table, `OnHost` of one in a memory map; anything else as it is."""
     if isinstance(weights, Quantized | np.ndarray) and is_mapped(weights):
         return OnHost(weights)
-    return Codes(weights) if isinstance(weights, Quantized) else weights
+    return Codes.of(weights) if isinstance(weights, Quantized) else weights
 
 
 def rows_of(base: Any, ids: Any) -> Any:
@@ -100,5 +105,5 @@ def _refuse_xla() -> None:
         raise RowtuneError(
             "the base is in a memory map, which a function that XLA compiles cannot read; leave "
             "jit_compile=True away, or give a table that fits into memory: "
-            'rowtune.quantize(weights, "int8") takes a quarter of the room'
+            'rowtune.quantized.quantize(weights, "int8") takes a quarter of the room'
         )
