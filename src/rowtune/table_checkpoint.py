@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rowtune.base import Base
 from rowtune.block import Block
 from rowtune.checkpoints.part import UNCHECKED, Part
 from rowtune.rows import Rows
@@ -24,7 +25,7 @@ _known: weakref.WeakKeyDictionary[Rows, tuple[Any, str]] = weakref.WeakKeyDictio
 class TableCheckpoint:
     """The part of `rowtune.Table` that is about checkpoints."""
 
-    base: NDArray[Any]
+    base: Base
     rows: Rows
     rule: Any
     dtype: Any

@@ -87,6 +87,12 @@ def rows_at(values: Tensor, scales: Tensor | None, ids: Tensor) -> Tensor:
     return widened(values.index_select(0, ids), scales.index_select(0, ids))
 
 
+def on(device: torch.device, stored: Stored) -> Stored:
+    """The same storage on a device."""
+    scales = None if stored.scales is None else stored.scales.to(device)
+    return stored._replace(values=stored.values.to(device), scales=scales)
+
+
 def _over(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor over the memory of an array; uint16 holds the bits of bfloat16."""
     is_bits = array.dtype == np.uint16

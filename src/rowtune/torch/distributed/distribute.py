@@ -18,6 +18,7 @@ from rowtune.torch.distributed.placed import Placed, Table
 from rowtune.torch.distributed.rule_names import checked, lacking
 from rowtune.torch.distributed.sharded import ShardedEmbedding
 from rowtune.torch.distributed.tables import Given, replace, tables_of
+from rowtune.torch.stored import on
 
 _WAYS = ("auto", "ddp", "torchrec")
 _PIECE = 1 << 18  # rows at a time
@@ -162,7 +163,7 @@ def _placed(
             last = min(len(block.rows), first + _PIECE)
             rows = table.rows_between(block.begin + first, block.begin + last)
             block.rows[first:last].copy_(rows)
-    base = None if table.rows is None or table.base is None else table.base.to(device)
+    base = None if table.rows is None or table.stored is None else on(device, table.stored)
     return ShardedEmbedding(table.module.num_embeddings, table.rows, base, table.padding_idx, block)
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from rowtune.errors import IdError, RuleError, ShapeError
 from rowtune.rows import Choice, Rows
-from rowtune.torch.checks import as_choice, as_weight
+from rowtune.torch.checks import as_choice
 from rowtune.torch.embedding import Embedding
+from rowtune.torch.stored import Stored, as_stored, guarded, rows_at
 
 FirstRows: TypeAlias = str | Callable[[int, int], Tensor] | None
 
@@ -82,7 +83,7 @@ class LazyEmbedding(nn.Module):
 
         Parameters
         ----------
-        base : N x D tensor, array or read-only memory map
+        base : N x D tensor, array, read-only memory map or `rowtune.Quantized`
             Never written. Give every rank a map of the same file, and the machine has it once.
         train : "all", boolean mask of N, ids, or slice
         init : None, or as above
@@ -90,19 +91,20 @@ class LazyEmbedding(nn.Module):
         padding_idx : int, optional
             A row that never trains.
         """
-        table = as_weight(base)
+        stored = as_stored(base)
         made = cls.__new__(cls)
         nn.Module.__init__(made)
-        rows, width = table.shape
-        made._begin(rows, width, table, as_choice(train), init, sparse, table.dtype, seed)
+        rows, width = stored.values.shape
+        made._begin(rows, width, stored, as_choice(train), init, sparse, stored.dtype, seed)
+        made._weights = base
         if padding_idx is not None:
-            raise_unless_row(padding_idx, len(table))
-            ids = Rows(len(table), as_choice(train)).ids
-            made.rows = Rows(len(table), ids[ids != padding_idx % len(table)])
-            made.padding_idx = padding_idx % len(table)
+            raise_unless_row(padding_idx, rows)
+            ids = Rows(rows, as_choice(train)).ids
+            made.rows = Rows(rows, ids[ids != padding_idx % rows])
+            made.padding_idx = padding_idx % rows
         return made
 
-    def _begin(self, rows: int, width: int, base: Tensor | None, train: Any, init: FirstRows,
+    def _begin(self, rows: int, width: int, stored: Stored | None, train: Any, init: FirstRows,
                sparse: bool, dtype: torch.dtype, seed: int) -> None:  # fmt: skip
         if isinstance(init, str) and init not in _DRAWN:
             raise ShapeError(
@@ -111,7 +113,8 @@ class LazyEmbedding(nn.Module):
             )
         self.num_embeddings, self.embedding_dim = rows, width
         self.padding_idx: int | None = None
-        self.base, self.sparse, self.dtype = base, sparse, dtype
+        self.stored, self.sparse, self.dtype = stored, sparse, dtype
+        self._weights: Any = None
         # Where all rows train there are no ids to list: at 50M rows they take 400 MB.
         every = train is None or (isinstance(train, str) and train == "all")
         self.rows: Rows | None = None if every else Rows(rows, train)
@@ -122,13 +125,19 @@ class LazyEmbedding(nn.Module):
         """k, the rows of the block."""
         return self.num_embeddings if self.rows is None else len(self.rows)
 
+    @property
+    def base(self) -> Tensor | None:
+        """The frozen storage (N, D), a view that refuses writes; None where there is none."""
+        return None if self.stored is None else guarded(self.stored.values)
+
     def rows_between(self, first: int, last: int) -> Tensor:
         """What the trainable rows of slots ``first`` to ``last`` - 1 begin with."""
         if self._init is None:
-            assert self.base is not None
-            if self.rows is None:
-                return self.base[first:last].clone()
-            return self.base.index_select(0, torch.from_numpy(self.rows.ids[first:last].copy()))
+            assert self.stored is not None
+            ids = torch.arange(first, last)
+            if self.rows is not None:
+                ids = torch.from_numpy(self.rows.ids[first:last].copy())
+            return rows_at(self.stored.values, self.stored.scales, ids)
         if not isinstance(self._init, str):
             return self._asked(self._init(first, last), last - first)
         made = torch.zeros(last - first, self.embedding_dim, dtype=self.dtype)
@@ -160,11 +169,11 @@ class LazyEmbedding(nn.Module):
     def whole(self) -> Embedding:
         """The table in this process alone, all of its rows made."""
         rows = self.rows_between(0, self.trainable)
-        if self.base is None or self.rows is None:
+        if self.stored is None or self.rows is None:
             return Embedding(self.num_embeddings, self.embedding_dim, sparse=self.sparse,
                              _weight=rows)  # fmt: skip
         return Embedding.from_pretrained(
-            self.base, train=self.rows.ids, init=rows, sparse=self.sparse,
+            self._weights, train=self.rows.ids, init=rows, sparse=self.sparse,
             padding_idx=self.padding_idx,
         )  # fmt: skip
 

@@ -12,11 +12,13 @@ from rowtune.errors import IdError, RuleError
 from rowtune.rows import Rows
 from rowtune.torch import ops
 from rowtune.torch.checks import as_ids
+from rowtune.torch.stored import guarded, rows_at
 
 if TYPE_CHECKING:
     from rowtune.torch.distributed.agreement import RollCall
     from rowtune.torch.distributed.torchrec_block import ShardedBlock
     from rowtune.torch.optim.row_optimizer import RowOptimizer
+    from rowtune.torch.stored import Stored
 
 
 class ShardedEmbedding(nn.Module):
@@ -31,15 +33,17 @@ class ShardedEmbedding(nn.Module):
     rows : Rows or None
         Which rows train; None where all do.
     base : tensor (N, D) or None
+        The frozen storage, a view that refuses writes.
     """
 
     def __init__(
-        self, num_embeddings: int, rows: Rows | None, base: Tensor | None,
+        self, num_embeddings: int, rows: Rows | None, stored: Stored | None,
         padding_idx: int | None, block: ShardedBlock,
     ) -> None:  # fmt: skip
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, block.rows.shape[1]
-        self.rows, self.base, self.padding_idx = rows, base, padding_idx
+        self.rows, self._stored, self.padding_idx = rows, stored, padding_idx
+        self.base = None if stored is None else guarded(stored.values)
         device = block.rows.device
         self._slot_map = self._trainable = None
         if rows is not None and rows.slot_map is not None:
@@ -119,10 +123,11 @@ class ShardedEmbedding(nn.Module):
         rows = self._each_once(slots[trainable])
         if len(trainable) == len(ids):
             return rows
-        assert self.base is not None
+        assert self._stored is not None
         out = rows.new_empty(len(ids), self.embedding_dim)
         frozen = (slots < 0).nonzero().squeeze(1)
-        out[frozen] = self.base.index_select(0, ids[frozen]).to(out.dtype)
+        values = rows_at(self._stored.values, self._stored.scales, ids[frozen])
+        out[frozen] = values.to(out.dtype)
         return out.index_copy_(0, trainable, rows)
 
     def _each_once(self, slots: Tensor) -> Tensor:

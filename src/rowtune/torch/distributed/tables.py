@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from rowtune.errors import RuleError
 from rowtune.rows import Rows
-from rowtune.torch.base import fingerprint, is_one_row
+from rowtune.torch.base import fingerprint, fingerprint_of, is_one_row
 from rowtune.torch.distributed.lazy import LazyEmbedding
 from rowtune.torch.embedding import Embedding
 from rowtune.torch.row_module import RowModule
+from rowtune.torch.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Given:
     width: int
     dtype: torch.dtype
     rows: Rows | None
-    base: Tensor | None
+    stored: Stored | None
     sparse: bool
 
     @property
@@ -96,7 +97,11 @@ class Given:
 
     def fingerprint(self) -> str:
         """SHA-256 of the base, or of what all rows begin with; "" where there is none."""
-        return "" if self.base is None or is_one_row(self.base) else fingerprint(self.base)
+        if self.stored is None or is_one_row(self.stored.values):
+            return ""
+        if isinstance(self.module, RowModule):
+            return fingerprint_of(self.module)
+        return fingerprint(self.stored.values, scales=self.stored.scales)
 
 
 def tables_of(model: nn.Module) -> list[Given]:
@@ -137,9 +142,12 @@ def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
 def _given(name: str, module: RowModule | LazyEmbedding) -> Given:
     if isinstance(module, LazyEmbedding):
         return Given(name, module, module.trainable, module.embedding_dim, module.dtype,
-                     module.rows, module.base, module.sparse)  # fmt: skip
+                     module.rows, module.stored, module.sparse)  # fmt: skip
     module._settle()
     block = module.block
     rows = None if module.rows.trains_all else module.rows
-    return Given(name, module, len(block), block.shape[1], block.dtype, rows, module.base,
+    stored = None
+    if module._base is not None:
+        stored = Stored(module._base, module._scales, block.dtype, module._mapped)
+    return Given(name, module, len(block), block.shape[1], block.dtype, rows, stored,
                  module.sparse)  # fmt: skip

@@ -13,7 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from rowtune.checkpoints import Part
 from rowtune.checkpoints.part import UNCHECKED
 from rowtune.table_checkpoint import trainable
-from rowtune.torch.base import fingerprint, is_one_row
+from rowtune.torch.base import fingerprint, fingerprint_of, is_one_row
 from rowtune.torch.optim import RowOptimizer, row_state
 from rowtune.torch.optim.block_debts import BlockDebts
 from rowtune.torch.row_module import RowModule
@@ -138,14 +138,14 @@ def _group_of(optimizer: RowOptimizer, block: Tensor) -> tuple[int, dict[str, An
 
 
 def _base_of(table: RowModule) -> str:
-    base = table.base
+    base = table._base
     if base is None:
         return "none"
     if is_one_row(base):
         return fingerprint(base[:1])
     known = _known.get(base)
     if known is None or known[0] != base._version:
-        known = _known[base] = base._version, fingerprint(base)
+        known = _known[base] = base._version, fingerprint_of(table)
     return str(known[1])
 
 
