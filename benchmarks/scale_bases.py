@@ -4,7 +4,7 @@ Run it as ``python benchmarks/scale_bases.py``; `opening`, `lookups` and `qualit
 one table each. Files of holes take no disk; those of `lookups` take 1.8 GB for as long as it runs.
 
 * floor of a lookup: every row that is asked for read from where it is, in the base's own bits, and
-  written as float32 bits nobody computed: one compiled pass on one thread. So few rows are worth
+  written as float32 bits nobody computed: one compiled pass on one thread, each row asked for 16 ahead. So few are worth
   no second one, to ours either.
 * No two lookups ask for the same rows within 64 batches: what one has read would be in the cache
   for the next.
@@ -35,6 +35,7 @@ from torch.nn import functional
 import rowtune
 import rowtune.torch as rt
 from rowtune import base as base_room
+from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.threads import get_num_threads
 
 HUGE, ROWS, WIDTH, BATCH, CHOSEN, BATCHES, ROUNDS = 80_000_000, 4_000_000, 64, 4_096, 1_000, 64, 100
@@ -154,6 +155,8 @@ def floor(codes, ids, out):
     """Rows as 32-bit words from where they are to the front of each new row, and zeros behind."""
     width = codes.shape[1]
     for i in range(len(ids)):
+        if i + 16 < len(ids):
+            prefetch_row(codes, ids[i + 16])
         for j in range(width):
             out[i, j] = codes[ids[i], j]
         out[i, width:] = 0
