@@ -4,8 +4,8 @@ Run it as ``python benchmarks/scale_bases.py``; `opening`, `lookups` and `qualit
 one table each. Files of holes take no disk; those of `lookups` take 1.8 GB for as long as it runs.
 
 * floor of a lookup: every row that is asked for read from where it is, in the base's own bits, and
-  written as float32 bits nobody computed: one compiled pass on one thread, each row asked for 16 ahead. So few are worth
-  no second one, to ours either.
+  written as float32 bits nobody computed: one compiled pass on one thread, each row asked for 16
+  ahead. So few rows are worth no second thread, to ours either.
 * No two lookups ask for the same rows within 64 batches: what one has read would be in the cache
   for the next.
 * rivals in the same rounds: torch's embedding on the float32 table; NumPy's own indexing and, where
