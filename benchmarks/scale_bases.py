@@ -4,13 +4,17 @@ Run it as ``python benchmarks/scale_bases.py``; `opening`, `lookups` and `qualit
 one table each. Files of holes take no disk; those of `lookups` take 1.8 GB for as long as it runs.
 
 * floor of a lookup: every row that is asked for read from where it is, in the base's own bits, and
-  written as float32 bits nobody computed: one pass in the compiler, on as many threads.
+  written as float32 bits nobody computed: one compiled pass on one thread, each row asked for 16
+  ahead. So few rows are worth no second thread, to ours either.
+* No two lookups ask for the same rows within 64 batches: what one has read would be in the cache
+  for the next.
 * rivals in the same rounds: torch's embedding on the float32 table; NumPy's own indexing and, where
   the base has fewer bits, widening of what came; torch's quantized embedding for int8.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -31,9 +35,10 @@ from torch.nn import functional
 import rowtune
 import rowtune.torch as rt
 from rowtune import base as base_room
-from rowtune.kernels.threads import for_each_chunk, get_num_threads
+from rowtune.kernels.prefetch import prefetch_row
+from rowtune.kernels.threads import get_num_threads
 
-HUGE, ROWS, WIDTH, BATCH, CHOSEN, BATCHES, ROUNDS = 80_000_000, 4_000_000, 64, 4_096, 1_000, 8, 12
+HUGE, ROWS, WIDTH, BATCH, CHOSEN, BATCHES, ROUNDS = 80_000_000, 4_000_000, 64, 4_096, 1_000, 64, 100
 KINDS = ("float32", "float16", "bfloat16", "int8")
 Row = list[str]
 
@@ -146,23 +151,15 @@ OPENING = [
 
 
 @numba.njit(nogil=True)
-def _move(codes, ids, out, begin, end):
+def floor(codes, ids, out):
+    """Rows as 32-bit words from where they are to the front of each new row, and zeros behind."""
     width = codes.shape[1]
-    for i in range(begin, end):
+    for i in range(len(ids)):
+        if i + 16 < len(ids):
+            prefetch_row(codes, ids[i + 16])
         for j in range(width):
             out[i, j] = codes[ids[i], j]
-
-
-def floor(codes: np.ndarray, ids: np.ndarray, out: np.ndarray) -> None:
-    """Rows of 32-bit words from where they are to the front of each new row, and the rest of it."""
-    edges = np.linspace(0, len(ids), 5).astype(int)
-
-    def move(chunk: int) -> None:
-        begin, end = edges[chunk], edges[chunk + 1]
-        _move(codes, ids, out, begin, end)
-        out[begin:end, codes.shape[1] :] = 0
-
-    for_each_chunk(move, 4)
+        out[i, width:] = 0
 
 
 def bases(folder: Path) -> Iterator[tuple[str, str, Any]]:
@@ -227,13 +224,14 @@ def lookups() -> list[Row]:
         for kind, where, base in bases(Path(folder)):
             seconds: dict[str, list[float]] = defaultdict(list)
             found = ways(kind, base)
-            for turn in range(ROUNDS + 1):
-                for ids in batches:
-                    for name, look_up in found.items():
-                        start = time.perf_counter()
-                        look_up(ids)
-                        if turn:
-                            seconds[name].append(time.perf_counter() - start)
+            following = itertools.cycle(batches)
+            for turn in range(ROUNDS + 3):
+                for name, look_up in found.items():
+                    ids = next(following)
+                    start = time.perf_counter()
+                    look_up(ids)
+                    if turn >= 3:
+                        seconds[name].append(time.perf_counter() - start)
             least = median(seconds["floor"])
             size = f"{base.nbytes / 1e6:.0f} MB"
             rows += [

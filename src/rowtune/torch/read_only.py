@@ -23,7 +23,7 @@ _WRITE = {"__setitem__", "__set__", "__iadd__", "__isub__", "__imul__", "__itrue
 _STATISTICS = {"batch_norm", "instance_norm", "native_batch_norm", "cudnn_batch_norm"}
 
 
-class ReadOnly(Tensor):  # type: ignore[no-untyped-call]
+class ReadOnly(Tensor):
     """A tensor that refuses what would write into it; other operations give plain tensors, but for
     views, which refuse as well.
     """
