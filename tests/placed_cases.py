@@ -27,7 +27,7 @@ from rowtune.torch.distributed.rule_names import checked, optimizer_of
 
 LIGHT = not {"torchrec", "fbgemm_gpu"} & set(sys.modules)  # whoever trains under DDP waits for none
 
-N, D, WORLDS, SECONDS = 40, 4, (2, 3), 120
+N, D, WORLDS, SECONDS = 40, 4, (2, 3), 240
 TRAIN = [3, 1, 8, 9, 15, 16, 22, 23, 24, 31, 38]
 EXTRA = [0, 2, 5, 8, 39]
 # By step, then by rank; the third rank is there with three.
@@ -181,7 +181,7 @@ def one_rank(folder, rank, world):
     found = {}
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting{world}", rank=rank, world_size=world,
-        timeout=datetime.timedelta(seconds=20),
+        timeout=datetime.timedelta(seconds=60),
     )  # fmt: skip
     todo = {name: (on_a_rank, case) for name, case in CASES.items()}
     todo |= {name: (function, None) for name, function in REFUSALS.items()}

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-W", "error", SCRIPT, folder],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=180, check=False,
+        capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder
