@@ -15,8 +15,9 @@ demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's doc
 	@echo "The report is at demo/report/index.html"
 
 # Engines in processes of their own: JAX and TensorFlow do not bear what the others do with forks,
-# and PyTensor turns a switch of JAX. They run beside the rest, and are printed after it.
-APART := jax pytensor tensorflow
+# and PyTensor turns a switch of JAX; TorchRec brings much with it. They run beside the rest, and are
+# printed after it.
+APART := jax pytensor tensorflow torch_distributed jax_distributed
 # Keras has one backend in a process.
 KERAS := tensorflow jax torch
 # What goes with them so that both sides take about as long.
