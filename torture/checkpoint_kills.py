@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--points", type=int, default=200, help="kills")
     parser.add_argument("--flips", type=int, default=300)
-    parser.add_argument("--boundaries", type=int, default=60, help="at most, of each full disk")
+    parser.add_argument("--boundaries", type=int, default=30, help="at most, of each full disk")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the counts here")
     chosen = parser.parse_args()

@@ -400,20 +400,21 @@ def test_ranks_of_any_number_load_what_others_have_saved(tmp_path, worlds):
     arrays = {"rows": rng.standard_normal((101, 3)), "steps": np.arange(101, dtype=np.int32)}
     for number, world in enumerate(worlds):
         arrays["rows"][number::7] += 1
-        made = on_ranks(
-            world,
-            lambda team, number=number, world=world: Saver(tmp_path, team=team).save(
-                {"items": part(arrays, world, team.rank)}, step=number
-            ),
-        )
-        assert [each.rows for each in made] == [101] * world
+
+        def save(team, number=number, world=world):
+            saver, mine = Saver(tmp_path, team=team), {"items": part(arrays, world, team.rank)}
+            full = saver.save(mine, step=2 * number)
+            mine["items"].arrays["rows"][-2:] += 1
+            return full.rows, saver.save(mine, step=2 * number + 1).rows
+
+        assert on_ranks(world, save) == [(101, 2 * world)] * world
         after = worlds[(number + 1) % 3]
         twin = {name: np.zeros_like(array) for name, array in arrays.items()}
 
         def go_on(team, after=after, twin=twin, number=number):
             saver = Saver(tmp_path, team=team)
             mine = {"items": part(twin, after, team.rank)}
-            assert saver.load(mine).step == number
+            assert saver.load(mine).step == 2 * number + 1
             return mine["items"].arrays["rows"].base is not None
 
         assert on_ranks(after, go_on) == [True] * after

@@ -173,6 +173,11 @@ def test_another_base_optimizer_or_model_is_refused(saved):
     model, _ = make("Adam")
     with pytest.raises(CheckpointError, match="rule"):
         saves.load(saved, model, rt.optim.SGD(model.parameters()))
+    words = model.words.block
+    others = [p for p in model.parameters() if p is not words]
+    apart = rt.optim.Adam([{"params": [words]}, {"params": others}])
+    with pytest.raises(CheckpointError, match="make it with the same groups"):
+        saves.load(saved, model, apart)
     with pytest.raises(CheckpointError, match=r"expected one of rowtune\.torch\.optim"):
         saves.load(saved, model, torch.optim.SGD(model.parameters()))
     model, optimizer = make("Adam")
