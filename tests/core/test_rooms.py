@@ -26,7 +26,7 @@ ROOMS = [
     ["numpy_engine"],
     ["catch_up"],
     ["block"],
-    ["table_files", "table_hyper"],
+    ["table_files", "table_growth", "table_hyper"],
     ["table"],
     ["vectors"],
     ["six_items", "learn"],
