@@ -170,3 +170,21 @@ def test_growth_that_is_interrupted_anywhere_changes_nothing(error, at, columns,
         each.update([1, 6, 7, 8], np.ones((4, 3)))
     np.testing.assert_array_equal(table.weights, twin.weights)
     np.testing.assert_array_equal(table.steps, twin.steps)
+
+
+def test_ctrl_c_between_the_block_and_the_ids_takes_the_rows_back(monkeypatch):
+    from rowtune.block import Block
+
+    table, whole = Table(np.ones((4, 3)), [1, 2], "adam"), Block.grow
+
+    def interrupted(self, *given):
+        whole(self, *given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Block, "grow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        table.grow(np.full((3, 3), 9.0))
+    monkeypatch.undo()
+    assert {len(a) for a in (table.block, table.steps, *table.state.values())} == {2}
+    assert table.grow(np.full((1, 3), 5.0)).tolist() == [4]
+    assert table.lookup([4]).tolist() == [[5.0] * 3]
