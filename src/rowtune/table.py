@@ -22,12 +22,13 @@ from rowtune.rules.tuned import Tuned
 from rowtune.state_folder import StateFolder, memory_in
 from rowtune.table_checkpoint import TableCheckpoint
 from rowtune.table_files import TableFiles
+from rowtune.table_growth import TableGrowth
 from rowtune.table_hyper import TableHyper
 from rowtune.table_writes import TableWrites
 from rowtune.tables.mapped_pages import refuse_pickle
 
 
-class Table(TableFiles, TableCheckpoint, TableHyper, TableWrites):
+class Table(TableFiles, TableCheckpoint, TableGrowth, TableHyper, TableWrites):
     """An embedding table of N rows, some of which train; the others keep their bits.
 
     Parameters
@@ -233,32 +234,6 @@ class Table(TableFiles, TableCheckpoint, TableHyper, TableWrites):
         """
         self._block.flush()
 
-    def grow(self, new_rows: ArrayLike) -> NDArray[np.int64]:
-        """Add trainable rows at the end; all other rows keep weights, state and step count.
-
-        Parameters
-        ----------
-        new_rows : g x D floats
-
-        Returns
-        -------
-        int64 array of g
-            Their ids.
-        """
-        given = np.asarray(new_rows)
-        count = len(given) if given.ndim == 2 else 1  # one row is [row], not row
-        new = checks.values(given, (count,), self.shape[1], self.dtype, check_finite=True)
-        first, known = self.rows.num_rows, len(self.rows)
-        rows, added = self.rows.grown(count), self._with_added(new)
-        try:
-            self._block.grow(self._columns_of(new), known)
-            # The last to change is what lets an id in.
-            self._added, self.rows = added, rows
-        except BaseException:
-            self._block.keep_first(len(self.rows))
-            raise
-        return np.arange(first, rows.num_rows, dtype=np.int64)
-
     # --- inside ------------------------------------------------------------------------------
 
     def _chosen_values(self) -> NDArray[Any]:
@@ -271,23 +246,6 @@ class Table(TableFiles, TableCheckpoint, TableHyper, TableWrites):
             return np.zeros((len(base), width), native)
         chosen = rows_of(base, slice(None) if self.rows.trains_all else self.rows.ids)
         return np.array(self._columns_of(chosen), dtype=native, order="C")
-
-    def _with_added(self, new: NDArray[Any]) -> NDArray[Any]:
-        """Rows as they were when they were added, ``new`` ones too: for their frozen columns."""
-        count = self.rows.num_rows - len(self.base)
-        if self._columns is None:
-            return self._no_rows(count + len(new))
-        added = self._memory.grown("added", self._added[:count], len(new))
-        added[count:] = new
-        return added
-
-    def _no_rows(self, count: int) -> NDArray[Any]:
-        """Rows that nobody reads, since all of their columns train: they take no memory."""
-        nothing = np.zeros((1, self.base.shape[1]), self.dtype.newbyteorder("="))
-        return np.broadcast_to(nothing, (count, self.base.shape[1]))
-
-    def _columns_of(self, whole: NDArray[Any]) -> NDArray[Any]:
-        return whole if self._columns is None else whole[:, self._columns]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Table:
         """A table of its own over the same base, which nobody writes."""

@@ -27,7 +27,7 @@ ROOMS = [
     ["numpy_engine"],
     ["catch_up"],
     ["block"],
-    ["table_files", "table_checkpoint", "table_hyper", "table_writes"],
+    ["table_files", "table_checkpoint", "table_growth", "table_hyper", "table_writes"],
     ["table"],
     ["vectors"],
     ["six_items", "learn"],

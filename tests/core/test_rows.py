@@ -138,6 +138,10 @@ def test_a_small_table_is_never_searched():
     assert Rows(75_000, [1, 2, 3]).slot_map is not None
     assert Rows(30_000_000, range(0, 30_000_000, 200)).slot_map is not None
     assert Rows(30_000_000, [7]).slot_map is None
+    assert Rows(1 << 22, [7]).slot_map is not None
+    assert Rows((1 << 22) + 1, [7]).slot_map is None
+    assert Rows((1 << 22) + 1, [7]).search_ids.tolist() == [7]
+    assert Rows(30, [7]).search_ids is Rows(30).search_ids is None
 
 
 def test_unsigned_and_very_large_ids():

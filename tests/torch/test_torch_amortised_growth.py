@@ -148,3 +148,18 @@ def test_a_grown_embedding_takes_part_in_a_model():
 
     back = load(save(dict(model.state_dict())))
     assert back["0.weight"].shape == (9, D)
+
+
+def test_an_embedding_that_trains_whole_never_asks_for_its_ids(monkeypatch):
+    from rowtune import Rows
+
+    monkeypatch.setattr(Rows, "ids", property(lambda self: pytest.fail("an id for every row")))
+    for sparse in (False, True):
+        embedding = rt.Embedding(9, D, sparse=sparse)
+        optimizer = rt.optim.RowwiseAdagrad(embedding.parameters())
+        embedding.grow(1)
+        loss_of(embedding, torch.tensor([0, 9])).backward()
+        optimizer.step()
+        twin = copy.deepcopy(embedding)
+        twin.load_state_dict(embedding.state_dict())
+        assert torch.equal(twin.weight, embedding.weight)
