@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measured import median, spread
+from measured import machine, median, publish, spread
 from torch import Tensor, distributed
 
 from rowtune.torch.distributed import LazyEmbedding, distribute
@@ -185,6 +185,5 @@ if __name__ == "__main__":
         one_rank(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
         found, said = lines()
-        for line in [COLUMNS, *found]:
-            print(" | ".join(line))
-        print(said)
+        title = "Several processes: DDP over the block, and TorchRec's row-wise sharding"
+        publish("scale_distributed", title, COLUMNS, found, f"{said} {machine('torch')}.")
