@@ -60,7 +60,7 @@ class Mapped:
     @property
     def shape(self) -> tuple[int, int]:
         """(N, D)."""
-        return self.source.shape
+        return self.source.shape[0], self.source.shape[1]
 
     @property
     def dtype(self) -> Any:
