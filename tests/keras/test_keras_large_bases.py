@@ -21,8 +21,6 @@ from rowtune.quantized import Quantized, quantize
 N, D = 40, 6
 TRAIN = [3, 17, 18, 39]
 WEIGHTS = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
-BASES = ["map float32", "map float16", "map int8", "map bfloat16", "int8", "float16", "bfloat16"]
-every_base = pytest.mark.parametrize("kind", BASES)
 BACKEND = keras.backend.backend()
 
 
@@ -57,8 +55,11 @@ def digest(layer, folder):
     return hashlib.sha256(b"".join(bits)).hexdigest()
 
 
-@every_base
-@pytest.mark.parametrize("columns", [None, [5, 1]])
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [("map float32", None), ("map float16", [5, 1]), ("map bfloat16", None), ("map int8", [5, 1]),
+     ("int8", [5, 1]), ("int8", None), ("float16", None), ("bfloat16", [5, 1])],
+)  # fmt: skip
 def test_lookups_give_the_rows(kind, columns, tmp_path, monkeypatch):
     if columns:
         monkeypatch.setattr(rows, "_SMALL_SLOT_MAP", 0)
@@ -74,12 +75,11 @@ def test_lookups_give_the_rows(kind, columns, tmp_path, monkeypatch):
     expected = expected.astype(np.float32)
     np.testing.assert_allclose(on_host(layer(np.arange(N))), expected + change, rtol=1e-6)
     assert len(layer.trainable_variables) == 1
-    if BACKEND != "jax":
-        with pytest.raises(IdError, match=f"id {N} is not a row"):
-            layer(np.array([N]))
+    with pytest.raises(IdError, match=f"id {N} is not a row"):
+        layer(np.array([N]))
 
 
-@every_base
+@pytest.mark.parametrize("kind", ["map float32", "map int8", "int8", "bfloat16"])
 def test_training_is_that_of_the_table_it_stands_for_and_leaves_its_bytes(
     kind, tmp_path, rows_model
 ):
@@ -102,7 +102,7 @@ def test_training_is_that_of_the_table_it_stands_for_and_leaves_its_bytes(
     assert (found[0] != start).any(axis=1).tolist() == [True, True, False, True]
 
 
-@every_base
+@pytest.mark.parametrize("kind", ["map float32", "int8", "bfloat16"])
 def test_a_model_is_saved_and_loaded(kind, tmp_path, rows_model):
     given, wide = base_of(kind, tmp_path / "a")
     words = {"train": TRAIN, "name": "words"}
@@ -165,7 +165,7 @@ def run(given, train):
 
 
 kept = [run(given, np.arange(1000)) for given in (small, quantize(small), small)]
-for kind in ("float32", "int8", "bfloat16"):
+for kind in ("float32", "int8"):
     given = base(kind, PATH)
     before = resident()
     kept.append(run(given, np.arange(1000) * 1000))
@@ -176,4 +176,4 @@ for kind in ("float32", "int8", "bfloat16"):
 
 
 def test_20_gb_take_memory_for_what_is_looked_up(tmp_path):
-    assert len(growth.of(PROGRAM, tmp_path, KERAS_BACKEND=BACKEND).splitlines()) == 3
+    assert len(growth.of(PROGRAM, tmp_path, KERAS_BACKEND=BACKEND).splitlines()) == 2

@@ -14,7 +14,7 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "pytensor.md").read_text()
 
 
 def test_its_python_runs_and_does_what_it_says():
-    recipe, some = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    recipe, some, large = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
     names = {}
     with pytensor.config.change_flags(mode="FAST_COMPILE"):
         exec(recipe, names)
@@ -23,6 +23,7 @@ def test_its_python_runs_and_does_what_it_says():
         moved = np.flatnonzero((table.weights != matrix).any(axis=1))
         assert moved.tolist() == [7, 1234]
         exec(some, names)
+        exec(large, dict(names))
     words, tuned = names["words"].weights, names["tuned"].weights
     assert np.flatnonzero((words != matrix).any(axis=1)).tolist() == [3]
     assert np.flatnonzero((tuned != matrix).any(axis=1)).tolist() == [0, 1]

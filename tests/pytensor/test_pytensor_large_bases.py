@@ -23,7 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Skipping:UserWarning")
 N, D = 40, 6
 TRAIN = [3, 17, 18, 39]
 WEIGHTS = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
-BASES = ["map float32", "map float16", "map int8", "map bfloat16", "int8", "float16", "bfloat16"]
 # Each kind of base in one mode, and each way of widening in all of them.
 CASES = [
     ("map float32", "FAST_COMPILE"), ("map float16", "NUMBA"), ("map int8", "CVM"),

@@ -20,7 +20,7 @@ def changed(before, after):
 
 def test_its_python_runs_and_does_what_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    train, by_hand, capped, another, scatter, stopped, partial, lazy = re.findall(
+    train, large, by_hand, capped, another, scatter, stopped, partial, lazy = re.findall(
         r"```python\n(.*?)```", GUIDE, flags=re.DOTALL
     )
     names = {}
@@ -32,6 +32,7 @@ def test_its_python_runs_and_does_what_it_says(tmp_path, monkeypatch):
     held = dict(tf.train.list_variables("run"))
     assert [15_000, 50] in held.values() and [75_000, 50] not in held.values()
 
+    exec(large, dict(names))
     exec(by_hand, names)
 
     exec(capped, names)

@@ -60,7 +60,7 @@ class Mapped:
     @property
     def shape(self) -> tuple[int, int]:
         """(N, D)."""
-        return self.source.shape
+        return self.source.shape[0], self.source.shape[1]
 
     @property
     def dtype(self) -> Any:
@@ -94,8 +94,10 @@ def rows_of(base: Base, ids: Array) -> Array:
         read: Array = jax.pure_callback(base.source.rows, rows, ids, vmap_method="expand_dims")
         return read
     if isinstance(base, Codes):
-        return widened(*(_taken(x, ids) for x in (base.codes, base.scales)))
-    return _taken(base, ids)
+        wide: Array = widened(*(_taken(x, ids) for x in (base.codes, base.scales)))
+        return wide
+    rows_here: Array = _taken(base, ids)
+    return rows_here
 
 
 def whole(base: Base) -> Array:
@@ -107,7 +109,8 @@ def whole(base: Base) -> Array:
         A map inside of a compiled function, of which the matrix would be a constant.
     """
     if isinstance(base, Codes):
-        return widened(base.codes, base.scales)
+        wide: Array = widened(base.codes, base.scales)
+        return wide
     if not isinstance(base, Mapped):
         return base
     if isinstance(jnp.zeros(()), jax.core.Tracer):

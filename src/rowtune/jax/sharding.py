@@ -66,7 +66,8 @@ class _Spread:
             source = base.source.source
             if not isinstance(source, Quantized):
                 return self._read(source)
-            base = Codes(codes_of(source), source.scales, len(source))
+            scales: Any = source.scales
+            base = Codes(codes_of(source), scales, len(source))
         if isinstance(base, Codes):
             return Codes(self.by_row(base.codes), self.by_row(base.scales), base.num_rows)
         return self.by_row(base)
@@ -99,7 +100,7 @@ class _Spread:
         here = np.asarray(array)
         count = len(here)
 
-        def part(at: tuple[slice, ...]) -> Any:
+        def part(at: Any) -> Any:
             start, stop, _ = at[0].indices(shape[0])
             rows = here[start : min(stop, count)].astype(here.dtype.newbyteorder("="), copy=False)
             missing = [(0, stop - start - len(rows))] + [(0, 0)] * (here.ndim - 1)

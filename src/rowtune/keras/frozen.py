@@ -33,7 +33,10 @@ def kept(weights: Any, shape: tuple[int, int], variable_dtype: str) -> OnHost | 
         return None
     if weights.shape != shape:
         raise ShapeError(f"weights have shape {weights.shape}; expected {shape}")
-    return on_host(weights, variable_dtype) if mapped else weights
+    if mapped:
+        return on_host(weights, variable_dtype)
+    assert isinstance(weights, Quantized)
+    return weights
 
 
 def on_host(weights: Quantized | NDArray[Any], variable_dtype: str) -> OnHost:
