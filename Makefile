@@ -5,7 +5,7 @@ BIN := .venv/bin
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
 .PHONY: demo test lint picture bench bench-update bench-load bench-extend bench-rules bench-torch \
-	bench-jax bench-pytensor bench-keras bench-models bench-vectors torture fuzz env clean
+	bench-jax bench-pytensor bench-keras bench-models bench-vectors bench-scale torture fuzz env clean
 
 demo: .venv/.demo  ## teach 400,000 GloVe vectors the vocabulary of Python's documentation
 	mkdir -p demo
@@ -41,15 +41,16 @@ lint: .venv/.dev
 	$(BIN)/mypy
 
 bench: bench-update bench-load bench-extend bench-rules bench-torch bench-jax bench-pytensor \
-	bench-keras bench-models bench-vectors  ## every table in benchmarks/results
+	bench-keras bench-models bench-vectors bench-scale  ## every table in benchmarks/results
 
-bench-update bench-load bench-extend bench-rules bench-jax bench-pytensor bench-keras bench-models bench-vectors: bench-%: .venv/.dev
+bench-update bench-load bench-extend bench-rules bench-jax bench-pytensor bench-keras bench-models bench-vectors bench-scale: bench-%: .venv/.dev
 	$(QUIET) $(BIN)/python benchmarks/bench_$*.py
 
 bench-torch: .venv/.dev  ## the PyTorch engine against its rivals: five tables
 	$(QUIET) $(BIN)/python benchmarks/bench_torch.py
 
-torture: .venv/.dev  ## kill every command that writes, at random moments and at every boundary
+torture: .venv/.dev  ## kill checkpoints and every command that writes, flip bits, fill disks
+	$(BIN)/python torture/checkpoint_kills.py
 	$(BIN)/python torture/kills.py
 
 fuzz: .venv/.dev  ## ten minutes of the processor for each reader; writes fuzz/RESULTS.md

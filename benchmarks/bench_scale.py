@@ -1,8 +1,8 @@
 """Tables larger than memory, blocks larger than a machine, several processes, and saves.
 
-``python benchmarks/bench_scale.py [PART ...]`` runs every part in turn, or those that are named, each
-in a process of its own, so that none counts another's memory; ``--quick`` takes small sizes where a
-part has them. A part's file says what it measures, beside what, and asserts it.
+``python benchmarks/bench_scale.py [PART ...]`` runs every part in turn, or those that are named,
+each in a process of its own, so that none counts another's memory; ``--quick`` takes small sizes
+where a part has them. A part's file says what it measures, beside what, and asserts it.
 """
 
 from __future__ import annotations

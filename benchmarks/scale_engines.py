@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measured import machine, publish
 
 from resident import count_from_here, memory
 from rowtune.quantized import Quantized, quantize
@@ -25,6 +26,7 @@ N, D, FEW = 20_000_000, 256, 1000
 ENGINES = ["jax", "tensorflow", "pytensor", "keras/tensorflow", "keras/jax", "keras/torch"]
 KINDS = ["float32 map", "int8 map", "int8"]
 _LOOKUPS = 20
+_IN_MEMORY = 1_000_000
 
 Open = Callable[[Any, Any], Callable[[Any], Any]]
 
@@ -89,7 +91,7 @@ def _base(kind: str, path: Path) -> Any:
     if kind == "int8 map":
         codes = np.memmap(path, np.int8, "r", shape=(4 * N, D))
         return Quantized(codes, np.memmap(path, np.float32, "r", shape=(4 * N,)))
-    codes = np.ones((N // 20, D), np.int8)  # 256 MB
+    codes = np.ones((_IN_MEMORY, D), np.int8)  # 256 MB
     return Quantized(codes, np.ones(len(codes), np.float32))
 
 

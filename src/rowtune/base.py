@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rowtune.errors import ShapeError
 from rowtune.quantized import Quantized
-from rowtune.tables.mapped_pages import forget
+from rowtune.tables.mapped_pages import expect_scattered_reads, forget, in_order
 
 Base: TypeAlias = "NDArray[Any] | Quantized"
 _BYTES_AT_A_TIME = 1 << 24
@@ -29,6 +29,7 @@ def as_base(weights: ArrayLike | Quantized) -> Base:
         Not two-dimensional, or not of a float dtype that NumPy has.
     """
     if isinstance(weights, Quantized):
+        expect_scattered_reads(weights.codes)
         return weights
     base = np.asarray(weights)
     if base.ndim != 2:
@@ -41,6 +42,7 @@ def as_base(weights: ArrayLike | Quantized) -> Base:
             f"weights have dtype {base.dtype}; expected float16, float32 or float64 "
             "(write weights.astype(numpy.float32))"
         )
+    expect_scattered_reads(base)
     base = base.view()
     base.flags.writeable = False
     return base
@@ -77,15 +79,16 @@ def fingerprint(
     name = dtype_name or little.str
     digest = hashlib.sha256(f"{base.shape[0]}x{base.shape[1]} {name}\n".encode())
     start = 0
-    for piece in _pieces(base):
-        start, first = start + len(piece), start
-        if without is not None:
-            lo, hi = np.searchsorted(without, [first, start])
-            if lo < hi:
-                piece = piece.copy()  # noqa: PLW2901
-                piece[without[lo:hi] - first] = 0
-        digest.update(np.ascontiguousarray(piece, dtype=little).data.cast("B"))
-        forget(base)
+    with in_order(base):
+        for piece in _pieces(base):
+            start, first = start + len(piece), start
+            if without is not None:
+                lo, hi = np.searchsorted(without, [first, start])
+                if lo < hi:
+                    piece = piece.copy()  # noqa: PLW2901
+                    piece[without[lo:hi] - first] = 0
+            digest.update(np.ascontiguousarray(piece, dtype=little).data.cast("B"))
+            forget(base)
     if scales is not None:
         for piece in _pieces(scales):
             digest.update(np.ascontiguousarray(piece, dtype="<f4").data.cast("B"))

@@ -4,9 +4,6 @@ looked up.
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 
 from rowtune.base import fingerprint
 from rowtune.quantized import Quantized
+from rowtune.tables.mapped_pages import expect_scattered_reads, in_order, map_behind
 
 
 class OnHost:
@@ -37,9 +35,7 @@ class OnHost:
         self.dtype: np.dtype[Any] = np.dtype(dtype or source.dtype.newbyteorder("="))
         self._fingerprint = ""
         for array in _arrays(source):
-            # Else the system reads ahead, by megabytes where it is set so, for each row: 4,096 rows
-            # of a file that was not in memory have taken half a minute.
-            _advise(array, "MADV_RANDOM")
+            expect_scattered_reads(array)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -58,7 +54,7 @@ class OnHost:
 
     def whole(self) -> NDArray[Any]:
         """All of it in memory: N x D, as new as `rows`."""
-        with in_order(self.source):
+        with in_order(_arrays(self.source)[0]):
             if isinstance(self.source, Quantized):
                 return self.source.rows(slice(None)).astype(self.dtype, copy=False)
             return np.array(self.source, self.dtype)
@@ -68,40 +64,13 @@ class OnHost:
         All of the table is read, once.
         """
         if not self._fingerprint:
-            with in_order(self.source):
-                self._fingerprint = _fingerprint(self.source)
+            self._fingerprint = _fingerprint(self.source)
         return self._fingerprint
-
-
-def map_behind(array: NDArray[Any]) -> mmap.mmap | None:
-    """The memory map whose pages an array's are; None where it has memory of its own."""
-    owner: Any = array
-    while owner is not None:
-        if isinstance(owner, mmap.mmap):
-            return owner
-        if isinstance(owner, memoryview):
-            owner = owner.obj
-        else:
-            owner = getattr(owner, "_mmap", None) or getattr(owner, "base", None)
-    return None
 
 
 def is_mapped(source: Any) -> bool:
     """Whether a matrix, or what a quantized table is made of, is in a memory map."""
     return any(map_behind(array) is not None for array in _arrays(source))
-
-
-@contextmanager
-def in_order(source: Any) -> Iterator[None]:
-    """While all of a map is read, from the first row to the last: the system reads ahead again."""
-    arrays = _arrays(source)
-    for array in arrays:
-        _advise(array, "MADV_NORMAL")
-    try:
-        yield
-    finally:
-        for array in arrays:
-            _advise(array, "MADV_RANDOM")
 
 
 def _arrays(source: Any) -> list[NDArray[Any]]:
@@ -110,16 +79,9 @@ def _arrays(source: Any) -> list[NDArray[Any]]:
     return [source.codes] if source.scales is None else [source.codes, source.scales]
 
 
-def _advise(array: NDArray[Any], advice: str) -> None:
-    mapped = map_behind(array)
-    if mapped is not None and hasattr(mmap, advice):  # which Windows has not
-        mapped.madvise(getattr(mmap, advice))
-
-
 def _fingerprint(source: NDArray[Any] | Quantized) -> str:
-    if isinstance(source, Quantized):
-        codes = fingerprint(source.codes, dtype_name=source.kind)
-        return codes if source.scales is None else codes + fingerprint(source.scales[:, None])
-    if source.dtype.name == "bfloat16":  # of a package beside NumPy
-        return fingerprint(source.view(np.uint16), dtype_name="bfloat16")
+    if source.dtype.name == "bfloat16" and not isinstance(source, Quantized):
+        return fingerprint(
+            source.view(np.uint16), dtype_name="bfloat16"
+        )  # of a package beside NumPy
     return fingerprint(source)

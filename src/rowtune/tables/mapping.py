@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.errors import FormatError
-from rowtune.tables.mapped_pages import map_behind
+from rowtune.tables.mapped_pages import expect_scattered_reads
 from rowtune.tables.npy_file import unaligned
 from rowtune.tables.tensorfile import DTYPES, Place
 
@@ -39,10 +38,3 @@ def map_place(file: str, key: str, place: Place) -> NDArray[Any]:
     array = array.view(dtype).reshape(place.shape)
     expect_scattered_reads(array)
     return array
-
-
-def expect_scattered_reads(array: NDArray[Any]) -> None:
-    """Keep the system from reading, for each row, the next hundred kilobytes as well."""
-    mapped = map_behind(array)
-    if mapped is not None and hasattr(mmap, "MADV_RANDOM"):  # which Windows has not
-        mapped.madvise(mmap.MADV_RANDOM)

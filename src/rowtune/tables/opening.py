@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from rowtune.errors import FormatError
 from rowtune.quantized import Quantized
-from rowtune.tables.mapping import expect_scattered_reads, map_file, map_place
+from rowtune.tables.mapped_pages import expect_scattered_reads
+from rowtune.tables.mapping import map_file, map_place
 from rowtune.tables.npy_file import read_npy
 from rowtune.tables.tensor_choice import Found, matrices
 

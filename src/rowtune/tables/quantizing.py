@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rowtune import quantized
 from rowtune.quantized import Quantized
-from rowtune.tables.mapped_pages import forget
+from rowtune.tables.mapped_pages import forget, in_order
 from rowtune.tables.opening import open_table
 from rowtune.tables.saving import Piece, Progress, layout, write
 
@@ -50,11 +50,13 @@ def quantize(
         ``into`` has another ending, or cannot be written; an older file of that name is kept.
     """
     if into is None:
-        return quantized.quantize(weights, kind, progress=progress)
+        with in_order(weights):
+            return quantized.quantize(weights, kind, progress=progress)
     codes = quantized.check(weights, kind)
     shape = (int(weights.shape[0]), int(weights.shape[1]))
     where = layout(into, shape, np.dtype(codes), kind)
-    write(into, where, _pieces(weights, kind), len(weights), progress)
+    with in_order(weights):
+        write(into, where, _pieces(weights, kind), len(weights), progress)
     opened = open_table(into)
     assert isinstance(opened, Quantized)
     return opened

@@ -13,7 +13,7 @@ from rowtune.atomic import replacing
 from rowtune.errors import FormatError, ShapeError
 from rowtune.quantized import Quantized
 from rowtune.tables.layout import Layout, npy_layout, safetensors_layout
-from rowtune.tables.mapped_pages import forget
+from rowtune.tables.mapped_pages import forget, in_order
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 # Rows from a place on: values or codes, and scales where there are some.
@@ -57,7 +57,8 @@ def save_table(
                 "of float16, float32 or float64, or a Quantized"
             )
     file_layout = layout(path, (len(values), values.shape[1]), values.dtype, kind)
-    write(path, file_layout, _pieces(table, values), len(values), progress)
+    with in_order(values):
+        write(path, file_layout, _pieces(table, values), len(values), progress)
 
 
 def layout(

@@ -105,5 +105,5 @@ def _refuse_xla() -> None:
         raise RowtuneError(
             "the base is in a memory map, which a function that XLA compiles cannot read; leave "
             "jit_compile=True away, or give a table that fits into memory: "
-            'rowtune.quantized.quantize(weights, "int8") takes a quarter of the room'
+            'rowtune.quantize(weights, "int8") takes a quarter of the room'
         )

@@ -123,7 +123,7 @@ class Embedding(tf.Module):  # type: ignore[misc]
             raise RowtuneError(
                 "the base is in a memory map of this process, which a SavedModel cannot hold; "
                 "export an Embedding of emb.merge(), of which nothing needs to train, or one of "
-                "rowtune.quantized.quantize(...) in memory"
+                "rowtune.quantize(...) in memory"
             )
         return super()._trackable_children(save_type, **kwargs)
 

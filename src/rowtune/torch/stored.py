@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rowtune.errors import ShapeError
 from rowtune.quantized import Quantized
-from rowtune.tables.mapped_pages import map_behind
+from rowtune.tables.mapped_pages import expect_scattered_reads, map_behind
 from rowtune.torch.read_only import ReadOnly, plain
 
 
@@ -51,6 +51,7 @@ def as_stored(weights: Any, dtype: torch.dtype | None = None) -> Stored:
     """
     scales = None
     if isinstance(weights, Quantized):
+        expect_scattered_reads(weights.codes)
         values = _over(weights.codes)
         scales = None if weights.scales is None else _over(weights.scales)
         mapped, native = map_behind(weights.codes) is not None, torch.float32
@@ -63,6 +64,7 @@ def as_stored(weights: Any, dtype: torch.dtype | None = None) -> Stored:
             raise ShapeError(
                 f"weights have dtype {array.dtype}; expected native floats of 2 to 8 bytes"
             )
+        expect_scattered_reads(array)
         values = _over(array)
         mapped, native = map_behind(array) is not None, values.dtype
     if values.ndim != 2 or not (values.is_floating_point() or scales is not None):
