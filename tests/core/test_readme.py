@@ -41,8 +41,23 @@ def test_its_python_is_ten_lines():
     assert len([line for line in table_code().splitlines() if line and "import" not in line]) <= 10
 
 
+def large_code():
+    (code,) = (block for block in blocks("python") if "from rowtune import checkpoints" in block)
+    return code
+
+
+def test_its_large_table_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(large_code(), names)
+    table, keys = names["table"], names["keys"]
+    assert keys.rows([2**63, 7, 8]).tolist() == [-1, 0, -1]
+    assert len(table) == 100_001
+    assert names["checkpoints"].steps("saves") == [0]
+
+
 def test_the_code_of_other_engines_is_run_by_their_tests():
-    for code in blocks("python")[1:]:
+    for code in set(blocks("python")[1:]) - {large_code()}:
         (engine,) = re.findall(r"import rowtune\.(\w+) as", code)
         tests = [path.read_text() for path in (ROOT / "tests" / engine).glob("test_*.py")]
         assert any('engine_code("' + engine + '")' in text for text in tests), engine
