@@ -56,8 +56,9 @@ def as_keys(given: Any) -> Keys:
         return _text(list(given), (len(given),))
     try:
         array = np.asarray(given)
-        if array.dtype.kind == "U" and isinstance(given, list | tuple):
-            array = np.array(given, object)  # else NumPy has made text of everything
+        if array.dtype.kind in "Uf" and array.size and isinstance(given, list | tuple):
+            # Else NumPy has made text of everything, or floats where one is larger than int64's.
+            array = np.array(given, object)
     except ValueError as error:  # a ragged list
         raise IdError(f"keys are not one array: {error}") from None
     if array.dtype.kind == "O":
