@@ -14,7 +14,7 @@ import pytest
 
 import growth
 import rowtune.jax as rj
-from rowtune import rows
+from rowtune import places
 from rowtune.errors import IdError, ShapeError
 from rowtune.jax.bases import Codes, Mapped
 from rowtune.quantized import Quantized, quantize
@@ -65,8 +65,8 @@ def digest(table, folder):
 )
 def test_lookups_give_the_rows(kind, choice, searched, tmp_path, monkeypatch):
     if searched:
-        monkeypatch.setattr(rows, "_SMALL_SLOT_MAP", 0)
-        monkeypatch.setattr(rows, "_ROWS_PER_TRAINABLE_ROW_TO_SEARCH", 8)
+        monkeypatch.setattr(places, "_SMALL_SLOT_MAP", 0)
+        monkeypatch.setattr(places, "_ROWS_PER_TRAINABLE_ROW_TO_SEARCH", 8)
     given, expected = base_of(kind, tmp_path)
     table = rj.split(given, **CHOICES[choice])
     assert (table.slots is None) == (table.ids is not None) == searched

@@ -12,7 +12,7 @@ import pytest
 
 import growth
 import rowtune.keras as rk
-from rowtune import rows
+from rowtune import places
 from rowtune.errors import IdError, PatchError, RowtuneError, ShapeError
 from rowtune.keras import optimizers
 from rowtune.keras.weights import on_host
@@ -62,8 +62,8 @@ def digest(layer, folder):
 )  # fmt: skip
 def test_lookups_give_the_rows(kind, columns, tmp_path, monkeypatch):
     if columns:
-        monkeypatch.setattr(rows, "_SMALL_SLOT_MAP", 0)
-        monkeypatch.setattr(rows, "_ROWS_PER_TRAINABLE_ROW_TO_SEARCH", 8)
+        monkeypatch.setattr(places, "_SMALL_SLOT_MAP", 0)
+        monkeypatch.setattr(places, "_ROWS_PER_TRAINABLE_ROW_TO_SEARCH", 8)
     given, expected = base_of(kind, tmp_path / "a")
     layer = rk.Embedding(N, D, weights=given, train=TRAIN, columns=columns)
     ids, same = np.array([[0, 3, 20], [39, 17, 3]]), np.testing.assert_array_equal

@@ -13,7 +13,7 @@ import pytest
 
 import growth
 import rowtune.pytensor as rp
-from rowtune import Table, rows
+from rowtune import Table, places
 from rowtune.errors import IdError
 from rowtune.quantized import Quantized, quantize
 
@@ -71,8 +71,8 @@ def test_training_is_that_of_the_table_it_stands_for(kind, mode, tmp_path, stepp
     given, wide = base_of(kind, tmp_path)
     with monkeypatch.context() as patched:
         if kind.startswith("map"):
-            patched.setattr(rows, "_SMALL_SLOT_MAP", 0)
-            patched.setattr(rows, "_ROWS_PER_TRAINABLE_ROW_TO_SEARCH", 8)
+            patched.setattr(places, "_SMALL_SLOT_MAP", 0)
+            patched.setattr(places, "_ROWS_PER_TRAINABLE_ROW_TO_SEARCH", 8)
         table = rp.lookup_table(given, TRAIN, columns)
     assert (table.rows.slot_map is None) == kind.startswith("map")
     kept = given.codes if isinstance(given, Quantized) else given
@@ -128,12 +128,12 @@ def run(given, train):
 
 few = np.arange(1000) * 1000
 # Compiles what is the same below; the map of slots gives way to a search there.
-from rowtune import rows as rows_file
-kept, rows_file._SMALL_SLOT_MAP = rows_file._SMALL_SLOT_MAP, 0
-rows_file._ROWS_PER_TRAINABLE_ROW_TO_SEARCH = 2
+from rowtune import places as places_file
+kept, places_file._SMALL_SLOT_MAP = places_file._SMALL_SLOT_MAP, 0
+places_file._ROWS_PER_TRAINABLE_ROW_TO_SEARCH = 2
 for given in (small, quantize(small), quantize(small, "bfloat16")):
     run(given, np.arange(1000))
-rows_file._SMALL_SLOT_MAP = kept
+places_file._SMALL_SLOT_MAP = kept
 for kind in ("float32", "int8", "bfloat16"):
     given = base(kind, PATH)
     before = resident()

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import growth
 import rowtune.tensorflow as rtf
-from rowtune import rows
+from rowtune import places
 from rowtune.errors import IdError, PatchError, RowtuneError, ShapeError
 from rowtune.on_host import OnHost
 from rowtune.quantized import Quantized, quantize
@@ -64,8 +64,8 @@ def digest(emb, folder):
 @every_base
 def test_lookups_give_the_rows(kind, columns, searched, tmp_path, monkeypatch):
     if searched:
-        monkeypatch.setattr(rows, "_SMALL_SLOT_MAP", 0)
-        monkeypatch.setattr(rows, "_ROWS_PER_TRAINABLE_ROW_TO_SEARCH", 8)
+        monkeypatch.setattr(places, "_SMALL_SLOT_MAP", 0)
+        monkeypatch.setattr(places, "_ROWS_PER_TRAINABLE_ROW_TO_SEARCH", 8)
     given, expected = base_of(kind, tmp_path)
     emb = rtf.Embedding(given, TRAIN, columns)
     assert (emb.rows.slot_map is None) == searched

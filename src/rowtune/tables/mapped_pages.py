@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rowtune.errors import FormatError
 
 LARGE_FILE = 1 << 30  # bytes, of which nobody expects a copy in a checkpoint or a pickle
+_SOON_READ = 1 << 26  # bytes that are read whole as quickly as some of their rows are
 
 
 def map_behind(array: Any) -> mmap.mmap | None:
@@ -48,9 +49,9 @@ def forget(array: NDArray[Any]) -> None:
 
 
 def expect_scattered_reads(array: Any) -> None:
-    """Keep the system from reading ahead for each row of a large file, by megabytes where it is set
-    so: 4,096 rows of a file that was not in memory have taken half a minute. A small file is soon
-    read whole, and that is quicker.
+    """Keep the system from reading ahead for each row of a file, by megabytes where it is set so:
+    4,096 rows of 20 GB that were not in memory have taken half a minute. A small file is soon read
+    whole, and that is quicker.
     """
     _advise(array, "MADV_RANDOM")
 
@@ -66,6 +67,6 @@ def in_order(array: Any) -> Iterator[None]:
 
 
 def _advise(array: Any, advice: str) -> None:
-    mapped = map_behind(array) if is_large_file(array) else None
-    if mapped is not None and hasattr(mmap, advice):  # which Windows has not
+    mapped = map_behind(array)
+    if mapped is not None and len(mapped) > _SOON_READ and hasattr(mmap, advice):  # which Windows has not
         mapped.madvise(getattr(mmap, advice))
