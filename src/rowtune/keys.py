@@ -96,8 +96,8 @@ def _of_objects(array: NDArray[Any], given: Any) -> Keys:
         except OverflowError:
             continue
     raise IdError(
-        f"keys from {min(values)} to {max(values)} fit neither int64 nor uint64; hash them, or write "
-        "them as text"
+        f"keys from {min(values)} to {max(values)} fit neither int64 nor uint64; hash them, or "
+        "write them as text"
     )
 
 

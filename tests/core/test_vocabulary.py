@@ -316,3 +316,14 @@ def test_ctrl_c_among_text_leaves_one_row_a_key(at):
     assert vocabulary.keys() == ["z", "a", "b", "c", "d", "e"]
     assert vocabulary.rows(["e", "z"]).tolist() == [5, 0]
     assert len(vocabulary.counts) == 6
+
+
+@pytest.mark.parametrize("key", [7, "seven"])
+def test_keys_that_are_all_too_rare_keep_their_counts_in_a_file(tmp_path, key):
+    vocabulary = Vocabulary(admit_at=3)
+    vocabulary.add([key, key])
+    vocabulary.save(tmp_path / "keys")
+    twin = Vocabulary.load(tmp_path / "keys")
+    for each in (vocabulary, twin):
+        rows, new = each.add([key])
+        assert (rows.tolist(), new, each.counts.tolist()) == ([0], 1, [3])
