@@ -175,14 +175,18 @@ def hashed(model):
 # --- processes -----------------------------------------------------------------------------------
 
 
+def meet(folder, rank, world, name):
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/{name}{world}", rank=rank, world_size=world,
+        timeout=datetime.timedelta(seconds=60),
+    )  # fmt: skip
+
+
 def one_rank(folder, rank, world):
     from placed_refusals import REFUSALS
 
     found = {}
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting{world}", rank=rank, world_size=world,
-        timeout=datetime.timedelta(seconds=60),
-    )  # fmt: skip
+    meet(folder, rank, world, "meeting")
     todo = {name: (on_a_rank, case) for name, case in CASES.items()}
     todo |= {name: (function, None) for name, function in REFUSALS.items()}
     for name, (function, case) in todo.items():
@@ -195,7 +199,7 @@ def one_rank(folder, rank, world):
     distributed.destroy_process_group()
 
 
-def start(folder, rank, world):
+def start(folder, rank, world, work):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
         child = os.fork()
@@ -203,7 +207,7 @@ def start(folder, rank, world):
         return child
     code = 1
     try:
-        one_rank(folder, rank, world)
+        work(folder, rank, world)
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -213,9 +217,9 @@ def start(folder, rank, world):
         os._exit(code)
 
 
-def run(folder, world, until):
+def run(folder, world, until, work):
     """All ranks, of which none outlives this call."""
-    children = {start(folder, rank, world) for rank in range(world)}
+    children = {start(folder, rank, world, work) for rank in range(world)}
     try:
         while children and time.monotonic() < until:
             for child in list(children):
@@ -239,7 +243,11 @@ def main(folder):
         expected = {name: alone(folder, case, world) for name, case in CASES.items()}
         torch.save(expected, f"{folder}/alone for {world}")
     for world in WORLDS:
-        run(folder, world, until)
+        run(folder, world, until, one_rank)
+    from placed_saves import WORLDS_OF_SAVES, saves_on_a_rank
+
+    for world in WORLDS_OF_SAVES:
+        run(folder, world, until, saves_on_a_rank)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,10 @@ def as_keys(given: Any) -> Keys:
         return _text(list(given), (len(given),))
     try:
         array = np.asarray(given)
-        if array.dtype.kind in "Uf" and array.size and isinstance(given, list | tuple):
-            # Else NumPy has made text of everything, or floats where one is larger than int64's.
-            array = np.array(given, object)
+        if array.dtype.kind == "U" and isinstance(given, list | tuple):
+            array = np.array(given, object)  # else NumPy has made text of everything
+        elif array.dtype.kind == "f" and array.size and isinstance(given, list | tuple):
+            array = np.array(given, object)  # or floats, of integers that no int64 holds
     except ValueError as error:  # a ragged list
         raise IdError(f"keys are not one array: {error}") from None
     if array.dtype.kind == "O":
@@ -85,15 +86,23 @@ def _of_objects(array: NDArray[Any], given: Any) -> Keys:
         raise IdError(f"keys are a {type(given).__name__}; expected an array or a list, in order")
     if any(isinstance(key, str) for key in values):
         return _text(values, array.shape)
-    wrong = [key for key in values if not isinstance(key, int) or isinstance(key, bool)]
+    wrong = [key for key in values if not _is_whole(key)]
     if wrong:
-        raise IdError(f"keys hold {wrong[0]!r}; {_EXPECTED}")
+        hint = _HINTS["f"] if isinstance(wrong[0], float) else ""
+        raise IdError(f"keys hold {wrong[0]!r}; {_EXPECTED}{hint}")
     for dtype in (np.int64, np.uint64):
         try:
             return _integers(np.array(values, dtype).reshape(array.shape))
         except OverflowError:
             continue
-    raise IdError("keys hold integers that do not fit 64 bits; hash them, or write them as text")
+    raise IdError(
+        f"keys from {min(values)} to {max(values)} fit neither int64 nor uint64; hash them, or "
+        "write them as text"
+    )
+
+
+def _is_whole(key: Any) -> bool:
+    return isinstance(key, int | np.integer) and not isinstance(key, bool)
 
 
 def _integers(array: NDArray[Any]) -> Keys:

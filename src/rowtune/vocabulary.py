@@ -179,7 +179,7 @@ class Vocabulary:
             The file cannot be written; an older one of this name is kept.
         """
         with self._lock:
-            own = IntegerKeys() if self._map is None else self._map  # which may have no row yet
+            own = IntegerKeys() if self._map is None else self._map  # without a row it is false
             waiting, seen = own.waiting()
             saved = Saved(own.keys(), own.counts(), waiting, seen, self._only, self.admit_at)
         write_vocabulary(saved, path)

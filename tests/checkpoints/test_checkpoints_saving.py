@@ -449,7 +449,7 @@ def test_an_error_on_one_rank_is_raised_on_all(tmp_path):
         (lambda a: {"steps": a}, "expected 'rows' too"),
         (lambda a: {"rows": a, "steps": a[:3]}, "expected 10 rows"),
         (lambda a: {"rows": a.astype(">f4")}, "another byte order"),
-        (lambda a: {"rows": a.astype(object)}, "expected numbers"),
+        (lambda a: {"rows": a.astype(object)}, "numbers in a NumPy array .rowtune.torch.saves"),
     ],
 )
 def test_a_part_that_does_not_fit_itself_is_refused(tmp_path, broken, said):

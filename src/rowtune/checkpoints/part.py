@@ -120,7 +120,10 @@ def _check(name: str, part: Part) -> None:
         raise CheckpointError(f"{name!r} has an array 'slots', as files have; give it another name")
     for key, array in {**part.arrays, **part.whole}.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in _KINDS:
-            raise CheckpointError(f"{name!r}: {key} is {type(array).__name__}; expected numbers")
+            raise CheckpointError(
+                f"{name!r}: {key} is {type(array).__name__}; expected numbers in a NumPy array "
+                "(rowtune.torch.saves saves tensors, and what distribute has placed)"
+            )
         if array.dtype.isnative and array.dtype.str not in NAMES:
             raise CheckpointError(f"{name!r}: {key} is {array.dtype}, which safetensors has not")
         if not array.dtype.isnative:

@@ -102,9 +102,9 @@ def distribute(
     chosen = choose(tables, rule, given, options, how, memory, of_what, ranks)
     placed, apart = [], _group_apart(group, device, chosen)
     for table in tables:
-        module = _placed(table, chosen[table.name].how, rule, given, apart, device)
-        model = replace(model, table.module, module)
         facts_of = _facts_of(table, rule, facts)
+        module = _placed(table, chosen[table.name].how, rule, given, apart, device, facts_of)
+        model = replace(model, table.module, module)
         placed.append(Table(table.name, module, *chosen[table.name], facts_of))
     return Placed(model, placed, rule, given, options, group, device, dict(ddp or {}))
 
@@ -149,8 +149,9 @@ def _memory(said: list[Mapping[str, str]], given: int | None) -> tuple[int, str]
 
 
 def _placed(
-    table: Given, how: str, rule: str, hyper: Mapping[str, Any], group: Any, device: torch.device
-) -> nn.Module:
+    table: Given, how: str, rule: str, hyper: Mapping[str, Any], group: Any, device: torch.device,
+    facts: Mapping[str, str],
+) -> nn.Module:  # fmt: skip
     if how == "ddp":
         whole = table.module.whole() if isinstance(table.module, LazyEmbedding) else table.module
         return whole.to(device)
@@ -164,7 +165,8 @@ def _placed(
             rows = table.rows_between(block.begin + first, block.begin + last)
             block.rows[first:last].copy_(rows)
     base = None if table.rows is None or table.stored is None else on(device, table.stored)
-    return ShardedEmbedding(table.module.num_embeddings, table.rows, base, table.padding_idx, block)
+    return ShardedEmbedding(table.module.num_embeddings, table.rows, base, table.padding_idx, block,
+                            facts["fingerprint"])  # fmt: skip
 
 
 def _group_apart(group: Any, device: torch.device, chosen: Mapping[str, Choice]) -> Any:

@@ -138,9 +138,7 @@ class Placed(nn.Module):
             block = table.module.sharded_block
             arrays = {"rows": block.rows.detach()}
             arrays |= {f"state.{name}": array.detach() for name, array in block.state.items()}
-            rows = table.module.rows
-            total = table.module.num_embeddings if rows is None else len(rows)
-            return Shard(total, block.begin, arrays, dict(table.facts))
+            return Shard(block.total, block.begin, arrays, dict(table.facts))
         assert isinstance(table.module, RowModule)
         own: RowParameter = table.module.block
         table.module._settle()

@@ -26,6 +26,7 @@ _CLASSES: dict[str, tuple[type[RowOptimizer], dict[str, Any]]] = {
     "adadelta": (optim.Adadelta, {}),
     "adam": (optim.Adam, {}),
     "adamw": (optim.AdamW, {}),
+    "rowwise_adam": (optim.RowwiseAdam, {}),
     "amsgrad": (optim.Adam, {"amsgrad": True}),
     "adamax": (optim.Adamax, {}),
 }

@@ -34,15 +34,18 @@ class ShardedEmbedding(nn.Module):
         Which rows train; None where all do.
     base : tensor (N, D) or None
         The frozen storage, a view that refuses writes.
+    base_fingerprint : str
+        "" where nobody has hashed it.
     """
 
     def __init__(
         self, num_embeddings: int, rows: Rows | None, stored: Stored | None,
-        padding_idx: int | None, block: ShardedBlock,
+        padding_idx: int | None, block: ShardedBlock, base_fingerprint: str = "",
     ) -> None:  # fmt: skip
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, block.rows.shape[1]
         self.rows, self._stored, self.padding_idx = rows, stored, padding_idx
+        self.base_fingerprint = base_fingerprint
         self.base = None if stored is None else guarded(stored.values)
         device = block.rows.device
         self._slot_map = self._trainable = None

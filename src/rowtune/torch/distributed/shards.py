@@ -1,4 +1,4 @@
-"""What of a table's block lies on this rank: all that a checkpoint needs to know."""
+"""What of a table's block lies on this rank. `rowtune.torch.saves` saves it by itself."""
 
 from __future__ import annotations
 

@@ -52,6 +52,8 @@ class ShardedBlock:
 
     Attributes
     ----------
+    total, rule
+        As they were given.
     begin : int
         The first slot that is here.
     rows : tensor (n, D)
@@ -64,6 +66,7 @@ class ShardedBlock:
         device: torch.device,
     ) -> None:  # fmt: skip
         rank, ranks = torch.distributed.get_rank(group), torch.distributed.get_world_size(group)
+        self.total, self.rule = total, rule
         table = EmbeddingConfig(
             name=_NAME, feature_names=[_NAME], num_embeddings=total, embedding_dim=width,
             init_fn=lambda rows: rows,  # made by the caller, from the base or by pieces

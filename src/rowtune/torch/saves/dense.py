@@ -31,6 +31,12 @@ class Dense:
         self._optimizer, self._unchecked = optimizer, unchecked
         self._tensors = dict(_tensors(model))
         self._names = {id(p): name for name, p in model.named_parameters()}
+        # What an optimizer holds in the place of parameters, where TorchRec has them all.
+        groups = [] if optimizer is None else optimizer.param_groups
+        nothing = (
+            p for g in groups for p in g["params"] if isinstance(p, RowParameter) and not len(p)
+        )
+        self._names = {id(p): "" for p in nothing} | self._names
         if optimizer is not None:
             self._check_known(optimizer)
 

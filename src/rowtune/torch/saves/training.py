@@ -15,10 +15,12 @@ from rowtune.checkpoints import Loaded, Part, Team
 from rowtune.checkpoints.known import Written
 from rowtune.checkpoints.team import together
 from rowtune.errors import CheckpointError
+from rowtune.torch.distributed import Placed, ShardedEmbedding
 from rowtune.torch.optim import RowOptimizer
 from rowtune.torch.saves.blocks import BlockPart, tables_of
 from rowtune.torch.saves.dense import Dense
 from rowtune.torch.saves.ranks import team_here
+from rowtune.torch.saves.shards import ShardPart
 
 Progress = Callable[[str, int, int], None]
 
@@ -72,8 +74,9 @@ class Saver:
 
         Parameters
         ----------
-        model : nn.Module, under DistributedDataParallel or not
+        model : nn.Module, under DistributedDataParallel or not, or what `distribute` gave
         optimizer : one of `rowtune.torch.optim`, optional
+            By default the ``.optimizer`` of what `distribute` gave, and of others none.
         step : int
         extra : what JSON can hold, optional
 
@@ -128,7 +131,8 @@ def load(
 
     Parameters
     ----------
-    optimizer : as it was saved; None to take the model of a save that had none
+    optimizer : as it was saved; None to take the model of a save that had none, or what
+        `distribute` gave with its own
     step : int, "whole" or None
         As in `rowtune.checkpoints.load`.
 
@@ -156,19 +160,24 @@ class _Training:
     def __init__(
         self, model: nn.Module, optimizer: RowOptimizer | None, unchecked: str | None
     ) -> None:
+        while isinstance(model, DistributedDataParallel | DataParallel | Placed):
+            if isinstance(model, Placed) and optimizer is None:
+                optimizer = model.optimizer
+            model = model.module
         if optimizer is not None and not isinstance(optimizer, RowOptimizer):
             raise CheckpointError(
                 f"a {type(optimizer).__module__}.{type(optimizer).__name__} cannot be saved here; "
                 "expected one of rowtune.torch.optim, which steps the dense parameters too"
             )
-        while isinstance(model, DistributedDataParallel | DataParallel):
-            model = model.module
         model = getattr(model, "_orig_mod", model)  # as torch.compile has wrapped it
         self.optimizer = optimizer
         self.dense = Dense(model, optimizer, unchecked)
-        self.blocks = {
+        self.blocks: dict[str, BlockPart | ShardPart] = {
             name: BlockPart(table, optimizer, unchecked) for name, table in tables_of(model).items()
         }
+        for name, module in model.named_modules():
+            if isinstance(module, ShardedEmbedding):
+                self.blocks[name] = ShardPart(module, unchecked)
 
     def parts(self, share: tuple[int, int] = (0, 1)) -> dict[str, Part]:
         return {name: block.part(share) for name, block in self.blocks.items()}
