@@ -248,6 +248,23 @@ def test_pages_of_a_map_are_let_go_of(weights, tmp_path):
     assert resident() - before < 10
 
 
+@pytest.mark.parametrize("of_a_file", [True, False])
+def test_what_was_written_into_a_private_map_is_kept(weights, tmp_path, of_a_file, monkeypatch):
+    monkeypatch.setattr("rowtune.tables.saving._BYTES_AT_A_TIME", 256)
+    np.save(tmp_path / "t.npy", weights)
+    if of_a_file:
+        table = np.load(tmp_path / "t.npy", mmap_mode="c")
+    else:
+        pages = mmap.mmap(-1, weights.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        table = np.frombuffer(pages, np.float32).reshape(weights.shape)
+    table[:] = expected = weights + 1
+    save_table(tmp_path / "copy.npy", table)
+    assert (np.load(tmp_path / "copy.npy") == expected).all()
+    quantize(table, into=tmp_path / "codes.safetensors")
+    Table(table, train=[1]).save_patch(tmp_path / "patch.safetensors")
+    assert (table == expected).all()
+
+
 def resident():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssFile")) / 1000
