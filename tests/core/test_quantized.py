@@ -82,6 +82,15 @@ def test_the_smallest_and_largest_rows_have_no_infinities(scale):
     assert np.abs(got - given).max() <= max(scale / 127, 1e-36)
 
 
+def test_the_largest_float_stays_finite():
+    given = np.array([[np.finfo("f4").max, -1e38], [-np.finfo("f4").max, 0]], np.float32)
+    quantized = quantize(given)
+    got = quantized.rows(slice(None))
+    assert np.isfinite(got).all()
+    off = np.abs(got.astype(np.float64) - given) / quantized.scales[:, None]
+    assert off.max() <= 0.5
+
+
 @pytest.mark.parametrize(
     ("codes", "scales"),
     [
