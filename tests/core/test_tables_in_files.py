@@ -187,6 +187,7 @@ def test_arrays_that_cannot_be_mapped_are_refused_with_a_cure(weights, tmp_path)
         ({"dtype": "F32", "shape": [2, 2], "data_offsets": [8, 24]}, "damaged"),
         ({"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]}, "damaged"),
         ({"dtype": "F32", "shape": [1 << 62, 1 << 62], "data_offsets": [0, 16]}, "damaged"),
+        ({"dtype": "F32", "shape": [0, 1 << 62], "data_offsets": [0, 0]}, "damaged"),
         ({"dtype": "F32", "shape": [2, 2]}, "damaged"),
         ({"dtype": "Q4", "shape": [2, 2], "data_offsets": [0, 16]}, "dtype Q4"),
         ({"dtype": "F8_E4M3", "shape": [4, 4], "data_offsets": [0, 16]}, "no matrix"),
