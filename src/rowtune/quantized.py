@@ -132,6 +132,11 @@ def check(weights: NDArray[Any], kind: str) -> type[Any]:
     """The dtype of the codes; `ShapeError` for what is no matrix of floats, or an unknown kind."""
     if kind not in _CODES:
         raise ShapeError(f"kind={kind!r} is unknown; expected one of {', '.join(_CODES)}")
+    if isinstance(weights, Quantized):
+        raise ShapeError(
+            f"weights are {weights!r} already; expected a matrix of floats: quantize the table "
+            "that it was made of, or weights.rows(slice(None))"
+        )
     if getattr(weights, "ndim", 0) != 2 or weights.dtype.kind != "f":
         raise ShapeError(
             f"weights have shape {np.shape(weights)} and dtype {getattr(weights, 'dtype', None)}; "
