@@ -234,6 +234,14 @@ def test_frozen_columns_of_rows_that_were_added_are_loaded(quantized):
     assert torch.equal(other.weight, one.weight)
 
 
+def test_rows_that_torch_cannot_read_are_refused_with_a_cure(weights):
+    codes = quantize(weights)
+    between = np.zeros(N, [("mark", "i1"), ("row", "f4", (D,))])["row"]
+    for table in (weights[::-1], Quantized(codes.codes[::-1], codes.scales), between):
+        with pytest.raises(ShapeError, match=r"numpy.ascontiguousarray\(weights\)"):
+            make(table)
+
+
 def test_patches_go_between_table_and_module(quantized, weights, tmp_path):
     module = make(quantized)
     with torch.no_grad():
