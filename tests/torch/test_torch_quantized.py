@@ -242,6 +242,14 @@ def test_rows_that_torch_cannot_read_are_refused_with_a_cure(weights):
             make(table)
 
 
+def test_padded_bags_of_halves_under_autocast(weights):
+    table = weights.astype(np.float16)
+    module = make(table, rt.EmbeddingBag, padding_idx=0)
+    expected = module(IDS)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(module(IDS), expected)
+
+
 def test_patches_go_between_table_and_module(quantized, weights, tmp_path):
     module = make(quantized)
     with torch.no_grad():
