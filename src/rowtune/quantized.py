@@ -18,6 +18,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 _CODES: dict[str, type[Any]] = {"int8": np.int8, "float16": np.float16, "bfloat16": np.uint16}
 _LARGEST_CODE = 127  # and never -128, so that a row and its negative have the same bits but signs
+_LARGEST_SCALE = np.nextafter(np.finfo("f4").max / np.float32(_LARGEST_CODE), np.float32(0))
 _PIECE = 1 << 22  # values that are widened at a time: 16 MB
 
 
@@ -131,6 +132,11 @@ def check(weights: NDArray[Any], kind: str) -> type[Any]:
     """The dtype of the codes; `ShapeError` for what is no matrix of floats, or an unknown kind."""
     if kind not in _CODES:
         raise ShapeError(f"kind={kind!r} is unknown; expected one of {', '.join(_CODES)}")
+    if isinstance(weights, Quantized):
+        raise ShapeError(
+            f"weights are {weights!r} already; expected a matrix of floats: quantize the table "
+            "that it was made of, or weights.rows(slice(None))"
+        )
     if getattr(weights, "ndim", 0) != 2 or weights.dtype.kind != "f":
         raise ShapeError(
             f"weights have shape {np.shape(weights)} and dtype {getattr(weights, 'dtype', None)}; "
@@ -161,7 +167,8 @@ def narrowed(
 def _int8(wide: NDArray[np.float32], first: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
     largest = np.abs(wide).max(axis=1, initial=0)
     _refuse(~np.isfinite(largest), first, "holds NaN or infinity, which eight bits have not")
-    scales = (largest / np.float32(_LARGEST_CODE)).astype(np.float32)
+    # Capped for rows as large as float32 goes: 127 times the rounded scale would be infinite.
+    scales = np.minimum(largest / np.float32(_LARGEST_CODE), _LARGEST_SCALE).astype(np.float32)
     # The smallest floats lose digits when divided; a scale of 0 makes a row of zeros.
     inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales > np.finfo("f4").tiny)
     scales[inverse == 0] = 0

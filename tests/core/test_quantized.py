@@ -82,6 +82,15 @@ def test_the_smallest_and_largest_rows_have_no_infinities(scale):
     assert np.abs(got - given).max() <= max(scale / 127, 1e-36)
 
 
+def test_the_largest_float_stays_finite():
+    given = np.array([[np.finfo("f4").max, -1e38], [-np.finfo("f4").max, 0]], np.float32)
+    quantized = quantize(given)
+    got = quantized.rows(slice(None))
+    assert np.isfinite(got).all()
+    off = np.abs(got.astype(np.float64) - given) / quantized.scales[:, None]
+    assert off.max() <= 0.5
+
+
 @pytest.mark.parametrize(
     ("codes", "scales"),
     [
@@ -102,6 +111,8 @@ def test_unknown_kinds_and_other_things_than_matrices_are_refused(weights):
     for given, kind in [(weights, "int4"), (weights[0], "int8"), (weights.astype(int), "int8")]:
         with pytest.raises(ShapeError):
             quantize(given, kind)
+    with pytest.raises(ShapeError, match="40 x 7 int8.* already"):
+        quantize(quantize(weights))
 
 
 @pytest.mark.parametrize("kind", KINDS)

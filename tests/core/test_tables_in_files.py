@@ -187,6 +187,7 @@ def test_arrays_that_cannot_be_mapped_are_refused_with_a_cure(weights, tmp_path)
         ({"dtype": "F32", "shape": [2, 2], "data_offsets": [8, 24]}, "damaged"),
         ({"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]}, "damaged"),
         ({"dtype": "F32", "shape": [1 << 62, 1 << 62], "data_offsets": [0, 16]}, "damaged"),
+        ({"dtype": "F32", "shape": [0, 1 << 62], "data_offsets": [0, 0]}, "damaged"),
         ({"dtype": "F32", "shape": [2, 2]}, "damaged"),
         ({"dtype": "Q4", "shape": [2, 2], "data_offsets": [0, 16]}, "dtype Q4"),
         ({"dtype": "F8_E4M3", "shape": [4, 4], "data_offsets": [0, 16]}, "no matrix"),
@@ -246,6 +247,23 @@ def test_pages_of_a_map_are_let_go_of(weights, tmp_path):
     assert resident() - before > 20
     forget(view)
     assert resident() - before < 10
+
+
+@pytest.mark.parametrize("of_a_file", [True, False])
+def test_what_was_written_into_a_private_map_is_kept(weights, tmp_path, of_a_file, monkeypatch):
+    monkeypatch.setattr("rowtune.tables.saving._BYTES_AT_A_TIME", 256)
+    np.save(tmp_path / "t.npy", weights)
+    if of_a_file:
+        table = np.load(tmp_path / "t.npy", mmap_mode="c")
+    else:
+        pages = mmap.mmap(-1, weights.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        table = np.frombuffer(pages, np.float32).reshape(weights.shape)
+    table[:] = expected = weights + 1
+    save_table(tmp_path / "copy.npy", table)
+    assert (np.load(tmp_path / "copy.npy") == expected).all()
+    quantize(table, into=tmp_path / "codes.safetensors")
+    Table(table, train=[1]).save_patch(tmp_path / "patch.safetensors")
+    assert (table == expected).all()
 
 
 def resident():

@@ -207,6 +207,49 @@ def test_codes_cannot_take_what_was_trained_or_floats(weights):
     assert torch.equal(more.weight, one.weight)
 
 
+def test_codes_cannot_take_columns_that_are_frozen_here(weights):
+    one = make(quantize(weights), columns=[0, 2])
+    fewer = make(quantize(weights), columns=[0])
+    with pytest.raises(RuntimeError, match="columns that are frozen in this module"):
+        fewer.load_state_dict(one.state_dict())
+    more = make(quantize(weights), columns=[0, 2, 3])
+    more.load_state_dict(one.state_dict())
+    assert torch.equal(more.weight, one.weight)
+
+
+def test_columns_that_are_frozen_here_are_not_rounded(weights):
+    one = make(quantize(weights, "float16"))
+    with torch.no_grad():
+        one.block.add_(1e-6)
+    fewer = make(quantize(weights, "float16"), columns=[0])
+    fewer.load_state_dict(one.state_dict())
+    assert torch.equal(fewer.weight, one.weight)
+
+
+def test_frozen_columns_of_rows_that_were_added_are_loaded(quantized):
+    one, other = make(quantized, columns=[0, 4]), make(quantized, columns=[0, 4])
+    one.grow(2)
+    other.grow(2, init="zeros")
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other.weight, one.weight)
+
+
+def test_rows_that_torch_cannot_read_are_refused_with_a_cure(weights):
+    codes = quantize(weights)
+    between = np.zeros(N, [("mark", "i1"), ("row", "f4", (D,))])["row"]
+    for table in (weights[::-1], Quantized(codes.codes[::-1], codes.scales), between):
+        with pytest.raises(ShapeError, match=r"numpy.ascontiguousarray\(weights\)"):
+            make(table)
+
+
+def test_padded_bags_of_halves_under_autocast(weights):
+    table = weights.astype(np.float16)
+    module = make(table, rt.EmbeddingBag, padding_idx=0)
+    expected = module(IDS)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(module(IDS), expected)
+
+
 def test_patches_go_between_table_and_module(quantized, weights, tmp_path):
     module = make(quantized)
     with torch.no_grad():

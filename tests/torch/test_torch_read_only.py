@@ -46,6 +46,8 @@ WAYS = {
     "out": lambda b: torch.add(b, 1, out=b),
     "out of others": lambda b: torch.mul(torch.ones(N, D), torch.ones(N, D), out=b),
     "several outs": lambda b: torch.max(torch.ones(N, D), 1, out=(b[:, 0], torch.zeros(N).long())),
+    "view by another": lambda b: torch.einsum("ij->ji", b).zero_(),
+    "one of several": lambda b: torch.broadcast_tensors(torch.ones(D), b)[1].zero_(),
     "function": torch.relu_,
     "inplace": lambda b: functional.relu(b, inplace=True),
     "module": torch.nn.ReLU(inplace=True),

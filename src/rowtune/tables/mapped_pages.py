@@ -41,10 +41,15 @@ def forget(array: NDArray[Any]) -> None:
     """Let go of all pages of the map behind ``array``; what is read again comes from the file.
 
     The system would do so itself before memory runs out. Until then the process looks, and is
-    accounted for, as large as the file. Arrays that are no maps stay as they are.
+    accounted for, as large as the file. Arrays that are no maps stay as they are, and so do maps
+    that can be written: what stands in one of mode "c", or of no file, is in those pages alone.
     """
     mapped = map_behind(array)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # which Windows has not
+    if mapped is None or not hasattr(mmap, "MADV_DONTNEED"):  # which Windows has not
+        return
+    with memoryview(mapped) as pages:
+        can_be_written = not pages.readonly
+    if not can_be_written:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 

@@ -178,7 +178,7 @@ class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]
             # Padded positions share one more row, which torch then leaves out of every bag.
             padding = ids.shape[0]
             places = places.masked_fill(ids == self.padding_idx, padding)
-            rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
+            rows = functional.pad(rows, (0, 0, 0, 1))  # not cat, which autocast refuses halves
         return functional.embedding_bag(
             places, rows, bounds, mode=self.mode, per_sample_weights=weights,
             include_last_offset=True, padding_idx=padding,

@@ -107,7 +107,7 @@ class Embedding(RowModule, nn.Embedding):  # type: ignore[override]
         ----------
         weights : N x D tensor, array, read-only memory map, or Quantized
             Never written and never copied, but for its trainable rows: keep it as it is. See
-            `rowtune.open_table` and `rowtune.quantize`. Of what is mapped from a file,
+            `rowtune.open_table` and `rowtune.quantize`. Of a mapped file of more than 1 GiB,
             ``state_dict()`` holds the fingerprint alone (``save_base = False``).
         init : None, "normal", "kaiming", "mean", "zeros", or array of k x D
             What the trainable rows begin with, in the order of their ids; None leaves them as they

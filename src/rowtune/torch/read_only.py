@@ -39,12 +39,10 @@ class ReadOnly(Tensor):
             raise FrozenRowError(target.refusal)
         with torch._C.DisableTorchFunctionSubclass(), _watch(args, kwargs):
             result = func(*args, **kwargs)
-        if not args or not isinstance(args[0], ReadOnly):
-            return result
-        kind, memory = type(args[0]), _memory_of(args[0])
+        owners = {_memory_of(tensor): type(tensor) for tensor in _all_guarded(args, kwargs)}
         if isinstance(result, Iterator):  # a loop over the rows
-            return iter([_guarded(part, kind, memory) for part in result])
-        return _guarded(result, kind, memory)
+            return iter([_guarded(part, owners) for part in result])
+        return _guarded(result, owners)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """In a file it is a tensor as any other, which `torch.load` opens without asking."""
@@ -83,7 +81,7 @@ class _NoWrites(TorchDispatchMode):
 
 
 def _watch(args: Any, kwargs: Any) -> Any:
-    watched = [t for t in (*args, *kwargs.values()) if isinstance(t, ReadOnly) and t.watched]
+    watched = [tensor for tensor in _all_guarded(args, kwargs) if tensor.watched]
     return _NoWrites(watched) if watched else nullcontext()
 
 
@@ -122,14 +120,22 @@ def _memory_of(tensor: Tensor) -> int:
         return tensor.untyped_storage().data_ptr()
 
 
-def _guarded(result: Any, kind: type[ReadOnly], memory: int) -> Any:
-    """A result that shares the matrix's memory refuses writes too."""
+def _all_guarded(args: Any, kwargs: Any) -> Iterator[ReadOnly]:
+    """Those among arguments, and in lists of them: a view may be of any."""
+    for argument in (*args, *kwargs.values()):
+        for one in argument if isinstance(argument, (tuple, list)) else (argument,):
+            if isinstance(one, ReadOnly):
+                yield one
+
+
+def _guarded(result: Any, owners: dict[int, type[ReadOnly]]) -> Any:
+    """A result that shares the memory of one of the ``owners`` refuses writes too."""
     if isinstance(result, (tuple, list)) and not hasattr(result, "_fields"):
-        return type(result)(_guarded(part, kind, memory) for part in result)
+        return type(result)(_guarded(part, owners) for part in result)
     if isinstance(result, Tensor) and not isinstance(result, ReadOnly):
         with torch._C.DisableTorchFunctionSubclass():
-            shares = _memory_of(result) == memory
-            return result.as_subclass(kind) if shares else result
+            kind = owners.get(_memory_of(result))
+            return result if kind is None else result.as_subclass(kind)
     if type(result).__module__ == "numpy" and hasattr(result, "flags"):
         result.flags.writeable = False
     return result

@@ -153,10 +153,16 @@ def _take_base(module: RowModule, saved: Checkpoint, base: Tensor) -> None:
                 module, saved, at, min(at + _PIECE, len(base)), dtype
             )
         module._hold(new.to(device))
-    if module._columns is not None and len(base) < module.num_embeddings:
-        added = torch.arange(len(base), module.num_embeddings)
-        rows = saved.rows(added, module.block.dtype) if saved.added is None else saved.added
-        module._added = rows.detach().clone().to(device)
+    _take_added(module, saved, len(base))
+
+
+def _take_added(module: RowModule, saved: Checkpoint, first: int) -> None:
+    """The frozen columns of rows that were added, from the ``first`` on."""
+    if module._columns is None or first == module.num_embeddings:
+        return
+    added = torch.arange(first, module.num_embeddings)
+    rows = saved.rows(added, module.block.dtype) if saved.added is None else saved.added
+    module._added = rows.detach().clone().to(module.block.device)
 
 
 def _take_codes(module: RowModule, saved: Checkpoint, prefix: str, errors: list[str]) -> None:
@@ -174,9 +180,24 @@ def _take_codes(module: RowModule, saved: Checkpoint, prefix: str, errors: list[
             f"{prefix}block holds rows that are frozen in this module, and int8 codes cannot hold "
             "what was trained; choose those rows with train=, too"
         )
-    elif not (_same(saved.base, base) and _same(saved.scales[:, None], scales[:, None])):
-        device = base.device
-        module._hold(saved.base.clone().to(device), saved.scales.clone().to(device))
+    elif _freezes_columns(module, saved):
+        errors.append(
+            f"{prefix}block holds columns that are frozen in this module, and int8 codes cannot "
+            "hold what was trained; choose those columns with columns=, too"
+        )
+    else:
+        if not (_same(saved.base, base) and _same(saved.scales[:, None], scales[:, None])):
+            device = base.device
+            module._hold(saved.base.clone().to(device), saved.scales.clone().to(device))
+        _take_added(module, saved, len(base))
+
+
+def _freezes_columns(module: RowModule, saved: Checkpoint) -> bool:
+    """Whether a column that was trained is frozen here."""
+    if module._columns is None:
+        return False
+    theirs = torch.arange(saved.shape[1]) if saved.columns is None else saved.columns.cpu()
+    return not torch.isin(theirs, module._columns.cpu()).all()
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -184,11 +205,11 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def _dtype_for(module: RowModule, saved: Checkpoint) -> torch.dtype:
-    """Of a base from the checkpoint: its own, or the wider one of its block where rows that were
-    trained there are frozen here.
+    """Of a base from the checkpoint: its own, or the wider one of its block where rows or columns
+    that were trained there are frozen here.
     """
     ids = saved.row_ids[saved.row_ids < module.num_embeddings].numpy()
-    if (module.rows.slots(ids) >= 0).all():
+    if (module.rows.slots(ids) >= 0).all() and not _freezes_columns(module, saved):
         return saved.frozen_dtype
     return torch.promote_types(saved.frozen_dtype, saved.block.dtype)
 

@@ -47,7 +47,8 @@ def as_stored(weights: Any, dtype: torch.dtype | None = None) -> Stored:
     Raises
     ------
     ShapeError
-        Not a matrix of floats, or of a byte order that torch has not; a ``dtype`` that is no float.
+        Not a matrix of floats, or of a byte order or strides that torch has not; a ``dtype`` that
+        is no float.
     """
     scales = None
     if isinstance(weights, Quantized):
@@ -98,6 +99,11 @@ def on(device: torch.device, stored: Stored) -> Stored:
 def _over(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor over the memory of an array; uint16 holds the bits of bfloat16."""
     is_bits = array.dtype == np.uint16
+    if any(step < 0 or step % array.itemsize for step in array.strides):
+        raise ShapeError(
+            f"rows lie {array.strides} bytes apart, backwards or between other things, which torch "
+            "cannot read; write numpy.ascontiguousarray(weights)"
+        )
     with warnings.catch_warnings():
         # Nothing here writes to a base, and whoever asks for it gets a guarded one.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
