@@ -111,7 +111,7 @@ def test_unknown_kinds_and_other_things_than_matrices_are_refused(weights):
     for given, kind in [(weights, "int4"), (weights[0], "int8"), (weights.astype(int), "int8")]:
         with pytest.raises(ShapeError):
             quantize(given, kind)
-    with pytest.raises(ShapeError, match="40 x 7 int8.* already"):
+    with pytest.raises(ShapeError, match=r"40 x 7 int8.* already"):
         quantize(quantize(weights))
 
 

@@ -73,5 +73,7 @@ def in_order(array: Any) -> Iterator[None]:
 
 def _advise(array: Any, advice: str) -> None:
     mapped = map_behind(array)
-    if mapped is not None and len(mapped) > _SOON_READ and hasattr(mmap, advice):  # which Windows has not
+    if mapped is None or not hasattr(mmap, advice):  # Windows has none
+        return
+    if len(mapped) > _SOON_READ:
         mapped.madvise(getattr(mmap, advice))
