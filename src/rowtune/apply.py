@@ -41,7 +41,7 @@ def apply_patch(
     for patch, path in zip(patches, paths, strict=True):
         if not force:
             check_fingerprint(patch, path, own)
-        _check_base(patch, path, table)
+        _check_base(patch, path, table, force)
     num_rows = max([len(table), *(patch.shape[0] for patch in patches)])
     dtype = np.result_type(table.dtype, *(patch.rows.dtype for patch in patches))
     result = np.zeros((num_rows, table.shape[1]), dtype)
@@ -59,10 +59,11 @@ def apply_patch(
     return result
 
 
-def _check_base(patch: Patch, path: str | os.PathLike[str], table: Base) -> None:
+def _check_base(patch: Patch, path: str | os.PathLike[str], table: Base, force: bool) -> None:
     """What no insisting can mend: rows of another length or type, or ids that mean others."""
     own = (len(table), table.shape[1], str(table.dtype.newbyteorder("=")))
-    wider = not patch.bits_of and np.can_cast(table.dtype, patch.rows.dtype)
+    # A block may have been narrower than its own base, which is known by its fingerprint.
+    wider = not patch.bits_of and (not force or np.can_cast(table.dtype, patch.rows.dtype))
     if (patch.base_rows, patch.shape[1]) != own[:2] or not (wider or patch.dtype_name == own[2]):
         raise PatchError(
             f"{path} was made for a base of {patch.base_rows} x {patch.shape[1]} "

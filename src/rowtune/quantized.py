@@ -128,7 +128,7 @@ def quantize(
     return Quantized(codes, scales)
 
 
-def check(weights: NDArray[Any] | Quantized, kind: str) -> type[Any]:
+def check(weights: Any, kind: str) -> type[Any]:
     """The dtype of the codes; `ShapeError` for what is no matrix of floats, or an unknown kind."""
     if kind not in _CODES:
         raise ShapeError(f"kind={kind!r} is unknown; expected one of {', '.join(_CODES)}")
