@@ -40,7 +40,8 @@ class Places:
 
     def __init__(self, ids: NDArray[np.int64], num_rows: int) -> None:
         self.num_rows = num_rows
-        self.ids = self._ids_room = ids
+        self._ids_room = ids
+        self.ids = _read_only(ids)
         self.slot_map = self._map_room = None
         if not _search_is_better(len(ids), num_rows):
             self.slot_map = self._map_room = _slot_map(ids, num_rows)
@@ -57,7 +58,7 @@ class Places:
         twin = object.__new__(Places)
         twin.num_rows = num_rows
         twin._ids_room = _extended(self._ids_room, known, known + count, self.num_rows)
-        twin.ids = twin._ids_room[: known + count]
+        twin.ids = _read_only(twin._ids_room[: known + count])
         twin.slot_map = twin._map_room = None
         if self._map_room is not None:
             twin._map_room = _extended(self._map_room, self.num_rows, num_rows, known)
@@ -103,3 +104,10 @@ def _search_is_better(trainable: int, num_rows: int) -> bool:
     return (
         4 * num_rows > _SMALL_SLOT_MAP and trainable * _ROWS_PER_TRAINABLE_ROW_TO_SEARCH < num_rows
     )
+
+
+def _read_only(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A view that cannot be written."""
+    view = ids.view()
+    view.flags.writeable = False
+    return view

@@ -79,8 +79,9 @@ class Rows:
     @property
     def ids(self) -> NDArray[np.int64]:
         """The trainable ids in ascending order: read-only array of k."""
-        places = self._places
-        ids = np.arange(self.num_rows, dtype=np.int64) if places is None else places.ids.view()
+        if self._places is not None:
+            return self._places.ids
+        ids = np.arange(self.num_rows, dtype=np.int64)
         ids.flags.writeable = False
         return ids
 

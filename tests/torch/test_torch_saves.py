@@ -181,7 +181,7 @@ def test_another_base_optimizer_or_model_is_refused(saved):
     with pytest.raises(CheckpointError, match=r"expected one of rowtune\.torch\.optim"):
         saves.load(saved, model, torch.optim.SGD(model.parameters()))
     model, optimizer = make("Adam")
-    model.words.base = model.words.base + 1
+    model.words._hold(model.words._base + 1)
     before = bits_of(model, optimizer)
     with pytest.raises(CheckpointError, match="base"):
         saves.load(saved, model, optimizer)

@@ -33,7 +33,10 @@ def matrix(module: RowModule) -> Tensor:
     block, base, columns = module.block, module._base, module._columns
     if base is None:
         return block
-    ids = torch.from_numpy(module.rows.ids.copy()).to(block.device)
+    chosen = module.rows
+    # A graph that is traced knows arrays that exist, and cannot make one.
+    ids = torch.arange(len(chosen)) if chosen.trains_all else torch.from_numpy(chosen.ids.copy())
+    ids = ids.to(block.device)
     whole = widened(base, module._scales).to(block.dtype)
     if len(base) < module.num_embeddings:
         rest = module._added if module._added is not None else whole.new_empty(0, base.shape[1])
