@@ -11,42 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from large_bases import TRAIN, D, N, base_of
 
 import growth
 import rowtune.jax as rj
 from rowtune import places
 from rowtune.errors import IdError, ShapeError
 from rowtune.jax.bases import Codes, Mapped
-from rowtune.quantized import Quantized, quantize
 
-N, D = 40, 6
-TRAIN = [3, 17, 18, 39]
-WEIGHTS = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
 BASES = ["map float32", "map float16", "map int8", "map bfloat16", "int8", "float16", "bfloat16"]
 CHOICES = {"rows": {"train": TRAIN}, "columns": {"train": TRAIN, "columns": [5, 1]}}
-
-
-def mapped(array, path):
-    np.save(path, array)
-    return np.load(path, mmap_mode="r")
-
-
-def base_of(kind, folder):
-    """The base, and the table that it stands for."""
-    where, _, name = kind.rpartition(" ")
-    if name == "float32" or kind == "map float16":
-        given = mapped(WEIGHTS.astype(name), folder / "w.npy")
-        return given, np.array(given)
-    table = quantize(WEIGHTS, name)
-    odd = {"float16": [0x8000, 0xFD23], "bfloat16": [0x8000, 0xFFA2]}.get(name)
-    if odd:  # -0.0, and NaN with a payload
-        bits = table.codes.view(np.uint16).copy()
-        bits[20, :2] = odd
-        table = Quantized(bits.view(table.codes.dtype))
-    if where:
-        scales = None if table.scales is None else mapped(table.scales, folder / "s.npy")
-        table = Quantized(mapped(table.codes, folder / "w.npy"), scales)
-    return table, table.rows(slice(None))
 
 
 def digest(table, folder):

@@ -7,8 +7,10 @@ from __future__ import annotations
 import hashlib
 
 import keras
+import large_bases
 import numpy as np
 import pytest
+from large_bases import TRAIN, WEIGHTS, D, N, mapped
 
 import growth
 import rowtune.keras as rk
@@ -16,35 +18,13 @@ from rowtune import places
 from rowtune.errors import IdError, PatchError, RowtuneError, ShapeError
 from rowtune.keras import optimizers
 from rowtune.keras.weights import on_host
-from rowtune.quantized import Quantized, quantize
 
-N, D = 40, 6
-TRAIN = [3, 17, 18, 39]
-WEIGHTS = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
 BACKEND = keras.backend.backend()
-
-
-def mapped(array, path):
-    np.save(path, array)
-    return np.load(path, mmap_mode="r")
 
 
 def base_of(kind, folder):
     """The base, and the table that it stands for."""
-    folder.mkdir(exist_ok=True)
-    where, _, name = kind.rpartition(" ")
-    if name == "float32" or kind == "map float16":
-        given = mapped(WEIGHTS.astype(name), folder / "w.npy")
-        return given, np.array(given)
-    table = quantize(WEIGHTS, name)
-    if name in ("float16", "bfloat16"):  # -0.0, and a NaN with a payload
-        bits = table.codes.view(np.uint16).copy()
-        bits[20, :2] = {"float16": [0x8000, 0xFE23], "bfloat16": [0x8000, 0xFFE2]}[name]
-        table = Quantized(bits.view(table.codes.dtype))
-    if where:
-        scales = None if table.scales is None else mapped(table.scales, folder / "s.npy")
-        table = Quantized(mapped(table.codes, folder / "w.npy"), scales)
-    return table, table.rows(slice(None))
+    return large_bases.base_of(kind, folder, quiet=True)
 
 
 def digest(layer, folder):

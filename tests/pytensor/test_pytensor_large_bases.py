@@ -6,23 +6,22 @@ from __future__ import annotations
 
 import hashlib
 
+import large_bases
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from large_bases import TRAIN, D, N
 
 import growth
 import rowtune.pytensor as rp
 from rowtune import Table, places
 from rowtune.errors import IdError
-from rowtune.quantized import Quantized, quantize
+from rowtune.quantized import Quantized
 
 # PyTensor warns that JAX mode raises nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping:UserWarning")
 
-N, D = 40, 6
-TRAIN = [3, 17, 18, 39]
-WEIGHTS = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
 # Each kind of base in one mode, and each way of widening in all of them.
 CASES = [
     ("map float32", "FAST_COMPILE"), ("map float16", "NUMBA"), ("map int8", "CVM"),
@@ -31,27 +30,10 @@ CASES = [
 ]  # fmt: skip
 
 
-def mapped(array, path):
-    np.save(path, array)
-    return np.load(path, mmap_mode="r")
-
-
 def base_of(kind, folder):
-    """The base, and the table that it stands for."""
-    where, _, name = kind.rpartition(" ")
-    if name == "float32" or kind == "map float16":
-        given = mapped(WEIGHTS.astype(name), folder / "w.npy")
-        return given, np.array(given, np.float32)
-    table = quantize(WEIGHTS, name)
-    odd = {"float16": [0x8000, 0xFD23], "bfloat16": [0x8000, 0xFFA2]}.get(name)
-    if odd:  # -0.0, and NaN with a payload
-        bits = table.codes.view(np.uint16).copy()
-        bits[20, :2] = odd
-        table = Quantized(bits.view(table.codes.dtype))
-    if where:
-        scales = None if table.scales is None else mapped(table.scales, folder / "s.npy")
-        table = Quantized(mapped(table.codes, folder / "w.npy"), scales)
-    return table, table.rows(slice(None))
+    """The base, and the table that it stands for, in float32."""
+    given, rows = large_bases.base_of(kind, folder)
+    return given, rows.astype(np.float32)
 
 
 def digest(table, given, folder):
