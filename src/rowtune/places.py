@@ -52,6 +52,11 @@ class Places:
     def __reduce__(self) -> Any:
         return Places, (self.ids, self.num_rows)  # the map follows from them
 
+    @property
+    def searched(self) -> NDArray[np.int64]:
+        """``ids`` without the guard."""
+        return self._ids_room[: len(self.ids)]
+
     def grown(self, count: int) -> Places:
         """These places, and those of ``count`` rows after the last."""
         known, num_rows = len(self.ids), self.num_rows + count

@@ -92,10 +92,12 @@ class Rows:
 
     @property
     def search_ids(self) -> NDArray[np.int64] | None:
-        """``ids`` where they are to be searched, else None; not a copy, and not to be written."""
+        """``ids`` where they are to be searched, else None; not a copy, and not to be written. (It
+        could be: torch warns of what cannot.)
+        """
         if self._places is None or self._places.slot_map is not None:
             return None
-        return self._places.ids
+        return self._places.searched
 
     @property
     def mask(self) -> NDArray[np.bool_]:
