@@ -45,7 +45,7 @@ def _parts():
     except ImportError as error:
         raise SystemExit(
             f"FBGEMM cannot be imported ({error}). Install it: "
-            "pip install --no-deps -r requirements/fbgemm.txt"
+            "pip install --no-deps -r requirements/torchrec.txt"
         ) from error
     return ops, common, configs
 
