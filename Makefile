@@ -21,7 +21,7 @@ APART := jax pytensor tensorflow torch_distributed jax_distributed
 # Keras has one backend in a process.
 KERAS := tensorflow jax torch
 # What goes with them so that both sides take about as long.
-BESIDE := cli report adapt evaluate
+BESIDE := report adapt evaluate
 
 test: .venv/.dev lint  ## everything that must pass
 	@said=$$(mktemp); \
