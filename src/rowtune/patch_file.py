@@ -7,7 +7,6 @@ a SHA-256 of it all, since a row with one bit turned looks like any other row.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.atomic import replacing
+from rowtune.checksum import checksum
 from rowtune.errors import PatchError
 from rowtune.patch import Patch, check_whole
 
@@ -92,12 +92,7 @@ def _checksum(facts: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> 
     own = {name: facts[name] for name in ("fingerprint", "shape", "rule", "bits_of")}
     # Which other tables than a model's tokens do not have.
     own |= {name: facts[name] for name in ("tokens", "frozen") if name in facts}
-    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data.cast("B") if array.size else b"")
-    return digest.hexdigest()
+    return checksum(own, tensors)
 
 
 def read_patch(path: str | os.PathLike[str]) -> Patch:

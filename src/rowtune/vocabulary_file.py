@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.atomic import replacing
+from rowtune.checksum import checksum
 from rowtune.errors import FormatError
 
 _FORMAT = "rowtune.vocabulary.1"
@@ -56,7 +55,7 @@ def write_vocabulary(saved: Saved, path: str | os.PathLike[str]) -> None:
             tensors[name] = np.ascontiguousarray(keys)
     kind = "text" if isinstance(saved.keys, list) else saved.only or "integers"
     facts = {"format": _FORMAT, "kind": kind, "admit_at": str(saved.admit_at)}
-    facts["checksum"] = _checksum(facts, tensors)
+    facts["checksum"] = checksum(facts, tensors)
     with replacing(path) as file:
         file.write(save(tensors, metadata=facts))
 
@@ -73,7 +72,7 @@ def read_vocabulary(path: str | os.PathLike[str]) -> Saved:
     """
     tensors, facts = _read(Path(path))
     try:
-        undamaged = facts.pop("checksum") == _checksum(facts, tensors)
+        undamaged = facts.pop("checksum") == checksum(facts, tensors)
         kind, admit_at = facts["kind"], int(facts["admit_at"])
         keys, waiting = (_keys_of(tensors, name, kind) for name in ("keys", "waiting"))
         saved = Saved(
@@ -110,16 +109,6 @@ def _is_whole(saved: Saved) -> bool:
         counts.dtype == np.int64 and counts.shape == (len(keys),) and bool((counts > 0).all())
         for keys, counts in pairs
     )
-
-
-def _checksum(facts: dict[str, str], tensors: dict[str, NDArray[Any]]) -> str:
-    """SHA-256, in hex, of the facts, and of names, shapes, dtypes and bytes of the tensors."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data.cast("B") if array.size else b"")
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

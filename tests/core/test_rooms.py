@@ -17,7 +17,7 @@ ROOT = Path(rowtune.__file__).parent
 ROOMS = [
     ["errors"],
     ["places"],
-    ["atomic", "keys", "row_memory", "rows", "rules", "finite", "bounds", "quantized"],
+    ["atomic", "checksum", "keys", "row_memory", "rows", "rules", "finite", "bounds", "quantized"],
     ["tables"],
     ["step", "base", "ledger", "state_folder"],
     ["kernels", "patch", "on_host"],

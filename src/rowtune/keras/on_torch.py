@@ -13,7 +13,9 @@ from rowtune.rules import Rule
 from rowtune.rules.tuned import Tuned
 from rowtune.torch.ops import rows_of, sparse_rows
 from rowtune.torch.optim.row_step import Options, prepare
-from rowtune.torch.patches import array_of, tensor_of
+from rowtune.torch.patches import tensor_of
+from rowtune.torch.stored import rows_at
+from rowtune.torch.views import array_of
 
 _ASKED = "_rowtune_asked"
 
@@ -21,10 +23,9 @@ _ASKED = "_rowtune_asked"
 def table_of(layer: Any) -> Any:
     """See `rowtune.keras.backend`."""
     rows, columns = layer.rows, layer.columns
-    search = rows.slot_map is None and not rows.trains_all
     maps = [
         None if array is None else torch.from_numpy(np.array(array))
-        for array in (columns, rows.slot_map, rows.ids if search else None)
+        for array in (columns, rows.slot_map, rows.search_ids)
     ]
     nobody_asks = torch.empty(0, dtype=torch.int32)
 
@@ -73,8 +74,7 @@ def _frozen(layer: Any, ids: Any) -> Any:
         return torch.from_numpy(rows)
     codes = layer.base.value
     at = torch.from_numpy(ids).to(codes.device)
-    rows = codes[at].float()
-    return rows if layer.scales is None else rows * layer.scales.value[at][:, None]
+    return rows_at(codes, None if layer.scales is None else layer.scales.value, at)
 
 
 class _AsAsked(torch.autograd.Function):

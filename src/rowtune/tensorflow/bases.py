@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rowtune.base import fingerprint
 from rowtune.errors import RowtuneError
 from rowtune.on_host import OnHost, is_mapped
 from rowtune.quantized import Quantized
@@ -41,11 +42,11 @@ class Codes:
             return cls(tf.constant(codes), scales)
 
     def fingerprint(self) -> str:
-        """That of `OnHost`, of the same table in a file."""
+        """That of the same table in a file."""
         codes = self.codes.numpy()
         codes = codes.view(np.uint16) if self.codes.dtype == tf.bfloat16 else codes
         scales = None if self.scales is None else self.scales.numpy()
-        return OnHost(Quantized(codes, scales)).fingerprint()
+        return fingerprint(Quantized(codes, scales))
 
 
 def as_base(weights: Any) -> Any:

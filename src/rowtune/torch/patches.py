@@ -18,6 +18,7 @@ from rowtune.torch.base import fingerprint_of, is_one_row
 from rowtune.torch.optim import RowOptimizer
 from rowtune.torch.optim.row_state import STEP
 from rowtune.torch.row_module import RowModule
+from rowtune.torch.views import array_of, over
 
 Path = str | os.PathLike[str]
 
@@ -177,16 +178,6 @@ def _name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def array_of(rows: Tensor) -> np.ndarray[Any, Any]:
-    """Rows as a patch has them: bfloat16 as its bits."""
-    rows = rows.detach().cpu()
-    if rows.dtype == torch.bfloat16:
-        return rows.view(torch.int16).numpy().view(np.uint16)
-    return rows.numpy()
-
-
 def tensor_of(rows: np.ndarray[Any, Any], dtype: torch.dtype) -> Tensor:
     """Rows of a patch as a tensor."""
-    if dtype == torch.bfloat16:
-        return torch.from_numpy(rows.view(np.int16).copy()).view(dtype)
-    return torch.from_numpy(rows.copy())
+    return over(rows.copy(), dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -24,6 +25,25 @@ def as_array(tensor: torch.Tensor) -> NDArray[Any]:
     """A tensor of a dtype that NumPy has."""
     array: NDArray[Any] = tensor.detach().numpy()
     return array
+
+
+def array_of(tensor: torch.Tensor) -> NDArray[Any]:
+    """A tensor of any dtype and device, on the CPU: over its own memory if it is there, bfloat16 as
+    its bits (uint16).
+    """
+    here = tensor.detach().cpu()
+    if here.dtype == torch.bfloat16:
+        bits: NDArray[Any] = here.view(torch.int16).numpy().view(np.uint16)
+        return bits
+    array: NDArray[Any] = here.numpy()
+    return array
+
+
+def over(array: NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
+    """The tensor that `array_of` was given, over the memory of the array."""
+    if dtype == torch.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(dtype)
+    return torch.from_numpy(array)
 
 
 def empty_bits(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, NDArray[Any]]:

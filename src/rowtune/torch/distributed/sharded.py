@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -51,8 +50,8 @@ class ShardedEmbedding(nn.Module):
         self._slot_map = self._trainable = None
         if rows is not None and rows.slot_map is not None:
             self._slot_map = torch.from_numpy(rows.slot_map).to(device)
-        elif rows is not None:
-            self._trainable = torch.from_numpy(np.array(rows.ids)).to(device)
+        if rows is not None and rows.search_ids is not None:
+            self._trainable = torch.from_numpy(rows.search_ids).to(device)
         # Not attributes that nn.Module knows: DDP is not to see what TorchRec trains.
         self._own: dict[str, Any] = {"block": block}
 

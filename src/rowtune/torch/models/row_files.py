@@ -15,7 +15,8 @@ from rowtune.patch_file import read_patches, write_patches
 from rowtune.torch.base import fingerprint
 from rowtune.torch.models.convert import Module
 from rowtune.torch.parameter import RowParameter
-from rowtune.torch.patches import array_of, tensor_of
+from rowtune.torch.patches import tensor_of
+from rowtune.torch.views import array_of
 
 Path = str | os.PathLike[str]
 Parts = Mapping[str, Patch]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,6 +16,8 @@ from rowtune.torch.base import fingerprint, fingerprint_of, is_one_row
 from rowtune.torch.optim import RowOptimizer, row_state
 from rowtune.torch.optim.block_debts import BlockDebts
 from rowtune.torch.row_module import RowModule
+from rowtune.torch.saves.copies import Copies
+from rowtune.torch.views import array_of, over
 
 _known: Any = WeakIdKeyDictionary()  # fingerprints: a base is hashed once in a process
 
@@ -43,7 +44,7 @@ class BlockPart:
         self._place = None if optimizer is None else _group_of(optimizer, table.block)
         if table.block.payer is not None and not self._is_ours():
             table.block.settle()  # what it owes is in somebody else's books
-        self._copies: list[tuple[Tensor, NDArray[Any]]] = []
+        self._copies = Copies()
         self._ledger: dict[str, NDArray[Any]] = {}
 
     def _is_ours(self) -> bool:
@@ -71,7 +72,7 @@ class BlockPart:
             debts = optimizer._debts.get(block)
             whole |= {} if debts is None else debts.as_arrays()
         if table._added is not None and table._columns is not None:
-            whole["added"] = as_numbers(table._added)
+            whole["added"] = array_of(table._added)
         columns = None if table._columns is None else table._columns.cpu().numpy()
         base_rows = table.num_embeddings if table.base is None else len(table.base)
         facts = {
@@ -81,23 +82,16 @@ class BlockPart:
             "dtype": str(block.dtype).removeprefix("torch."),
             "trainable": trainable(table.rows, base_rows, columns),
         }
-        arrays = {name: self._array(tensor[begin:end]) for name, tensor in tensors.items()}
+        arrays = {name: self._copies.array(tensor[begin:end]) for name, tensor in tensors.items()}
         return Part(total, begin, arrays, facts, whole, self._loaded)
-
-    def _array(self, tensor: Tensor) -> NDArray[Any]:
-        array = as_numbers(tensor)
-        if tensor.device.type != "cpu":
-            self._copies.append((tensor, array))
-        return array
 
     @torch.no_grad()
     def _loaded(self, whole: dict[str, NDArray[Any]]) -> None:
-        for tensor, array in self._copies:
-            tensor.copy_(from_numbers(array, tensor.dtype))
+        self._copies.put_back()
         # autograd cannot see what is written here; a graph that saved the block must hear of it.
         torch.autograd.graph.increment_version(self._table.block)
         if "added" in whole:
-            added = from_numbers(whole.pop("added"), self._table.block.dtype)
+            added = over(whole.pop("added"), self._table.block.dtype)
             self._table._added = added.to(self._table.block.device)
         self._ledger = whole
 
@@ -147,20 +141,3 @@ def _base_of(table: RowModule) -> str:
     if known is None or known[0] != base._version:
         known = _known[base] = base._version, fingerprint_of(table)
     return str(known[1])
-
-
-def as_numbers(tensor: Tensor) -> NDArray[Any]:
-    """A tensor as an array over its own memory, on the CPU; bits where NumPy has not its dtype."""
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:
-        bits: NDArray[Any] = tensor.view(torch.int16).numpy().view(np.uint16)
-        return bits
-    array: NDArray[Any] = tensor.numpy()
-    return array
-
-
-def from_numbers(array: NDArray[Any], dtype: torch.dtype) -> Tensor:
-    """The tensor that `as_numbers` was given."""
-    if dtype == torch.bfloat16:
-        return torch.from_numpy(array.view(np.int16)).view(dtype)
-    return torch.from_numpy(array)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from rowtune.table_checkpoint import trainable
 from rowtune.torch.base import fingerprint, is_one_row
 from rowtune.torch.distributed import ShardedEmbedding
 from rowtune.torch.optim import RowOptimizer
-from rowtune.torch.saves.blocks import as_numbers
+from rowtune.torch.saves.copies import Copies
 
 
 class ShardPart:
@@ -25,7 +24,7 @@ class ShardPart:
     def __init__(self, table: ShardedEmbedding, unchecked_base: str | None) -> None:
         self._table = table
         self._base = UNCHECKED + unchecked_base if unchecked_base else _base_of(table)
-        self._copies: list[tuple[Tensor, NDArray[Any]]] = []
+        self._copies = Copies()
 
     def part(self, share: tuple[int, int] = (0, 1)) -> Part:  # noqa: ARG002
         """What is here: TorchRec has divided the rows already."""
@@ -39,19 +38,11 @@ class ShardPart:
             "dtype": str(block.rows.dtype).removeprefix("torch."),
             "trainable": "all" if table.rows is None else _trainable(table),
         }
-        arrays = {name: self._array(tensor.detach()) for name, tensor in tensors.items()}
+        arrays = {name: self._copies.array(tensor) for name, tensor in tensors.items()}
         return Part(block.total, block.begin, arrays, facts, {}, self._loaded)
 
-    def _array(self, tensor: Tensor) -> NDArray[Any]:
-        array = as_numbers(tensor)
-        if tensor.device.type != "cpu":
-            self._copies.append((tensor, array))
-        return array
-
-    @torch.no_grad()
     def _loaded(self, whole: dict[str, NDArray[Any]]) -> None:  # noqa: ARG002
-        for tensor, array in self._copies:
-            tensor.copy_(torch.from_numpy(array))
+        self._copies.put_back()
 
     def state(self) -> dict[str, Tensor]:
         """Nothing that an optimizer of ours remembers."""

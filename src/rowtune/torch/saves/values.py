@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rowtune.errors import CheckpointError
-from rowtune.torch.saves.blocks import as_numbers, from_numbers
+from rowtune.torch.views import array_of, over
 
 Arrays = dict[str, NDArray[Any]]
 _TENSOR, _TUPLE = "tensor", "tuple"
@@ -21,7 +21,7 @@ def put(arrays: Arrays, key: str, tensor: Tensor) -> list[Any]:
     plain = tensor.detach().cpu()
     shape = list(plain.shape)
     try:
-        arrays[key] = as_numbers(plain)
+        arrays[key] = array_of(plain)
         if arrays[key].dtype.kind not in "fiub":
             raise TypeError
     except TypeError:
@@ -35,7 +35,7 @@ def get(arrays: Arrays, how: list[Any]) -> Tensor:
     array, dtype = arrays[key], getattr(torch, dtype_name)
     if array.dtype == np.uint8 and dtype != torch.uint8:
         return torch.from_numpy(array).view(dtype).reshape(shape)
-    return from_numbers(array, dtype)
+    return over(array, dtype)
 
 
 def value_of(arrays: Arrays, key: str, value: Any) -> Any:
