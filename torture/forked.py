@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 _EVENTS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate", "os.link"}
 _FIELDS = struct.Struct("=qdd")  # boundaries passed; when the first and the last one was
@@ -118,6 +118,17 @@ def start(arguments: Sequence[str], boundaries: Boundaries, home: Path, said: Pa
     if child:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         return child
+    try:
+        _be_the_child(arguments, boundaries, home, said)
+    finally:
+        # A Ctrl-C may have come between any two lines. Whatever it cut short, a child must not go
+        # on in the frames of its parent: those would tidy up the folder that both work in.
+        os._exit(CRASHED)
+
+
+def _be_the_child(
+    arguments: Sequence[str], boundaries: Boundaries, home: Path, said: Path
+) -> NoReturn:
     code = CRASHED
     try:
         from rowtune.cli.app import main  # noqa: PLC0415
@@ -131,6 +142,7 @@ def start(arguments: Sequence[str], boundaries: Boundaries, home: Path, said: Pa
         boundaries.watch(home / "out")
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = _run(main)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command has ended
     except BaseException:
         traceback.print_exc()
     finally:

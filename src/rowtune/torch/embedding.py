@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rowtune.rows import Choice
 from rowtune.torch.assembled import matrix
 from rowtune.torch.checks import check_shape, padding_row
-from rowtune.torch.init import Init
+from rowtune.torch.init import Init, empty_rows
 from rowtune.torch.row_module import RowModule
 from rowtune.torch.stored import as_stored
 
@@ -77,9 +77,7 @@ class Embedding(RowModule, nn.Embedding):  # type: ignore[override]
         if weight is not None:
             check_shape(weight, num_embeddings, embedding_dim)
         else:
-            weight = torch.empty(
-                num_embeddings, embedding_dim, device=device, dtype=dtype
-            ).normal_()
+            weight = empty_rows(num_embeddings, embedding_dim, dtype, device).normal_()
             if padding_idx is not None:
                 weight[padding_row(padding_idx, num_embeddings)] = 0
         self._begin(weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
