@@ -36,7 +36,7 @@ import rowtune
 import rowtune.torch as rt
 from rowtune import base as base_room
 from rowtune.kernels.prefetch import prefetch_row
-from rowtune.kernels.threads import get_num_threads
+from rowtune.kernels.threads import for_each_chunk, get_num_threads
 
 HUGE, ROWS, WIDTH, BATCH, CHOSEN, BATCHES, ROUNDS = 80_000_000, 4_000_000, 64, 4_096, 1_000, 64, 100
 KINDS = ("float32", "float16", "bfloat16", "int8")
@@ -151,15 +151,24 @@ OPENING = [
 
 
 @numba.njit(nogil=True)
-def floor(codes, ids, out):
-    """Rows as 32-bit words from where they are to the front of each new row, and zeros behind."""
+def _copy(codes, ids, out, begin, end):
     width = codes.shape[1]
-    for i in range(len(ids)):
-        if i + 16 < len(ids):
-            prefetch_row(codes, ids[i + 16])
+    for i in range(begin, end):
+        if i + 8 < end:
+            prefetch_row(codes, ids[i + 8])
         for j in range(width):
             out[i, j] = codes[ids[i], j]
-        out[i, width:] = 0
+        for j in range(width, out.shape[1]):
+            out[i, j] = 0
+
+
+def floor(codes: np.ndarray, ids: np.ndarray, out: np.ndarray) -> None:
+    """Rows as 32-bit words from where they are to the front of each row, and zeros behind, by all
+    threads: no id is checked, none is looked for in the block, and ``out`` is there.
+    """
+    parts = get_num_threads()
+    edges = np.linspace(0, len(ids), parts + 1).astype(int)
+    for_each_chunk(lambda c: _copy(codes, ids, out, edges[c], edges[c + 1]), parts)
 
 
 def bases(folder: Path) -> Iterator[tuple[str, str, Any]]:

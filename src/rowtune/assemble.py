@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.base import Base, copy_into, rows_of
+from rowtune.quantized import Quantized
 
 
 def lookup(
@@ -28,20 +29,44 @@ def lookup(
     With ``columns``, a trainable row takes only those from the block.
     """
     trainable = slots >= 0
+    out = np.empty((len(ids), base.shape[1]), block.dtype)
     if columns is None:
-        out = np.empty((len(ids), base.shape[1]), block.dtype)
-        if trainable.all():
-            np.take(block, slots, axis=0, out=out, mode="clip")
-            return out
-        out[~trainable] = rows_of(base, ids[~trainable])
-        out[trainable] = block[slots[trainable]]
+        _take(block, base, ids, slots, trainable, out)
         return out
     new = ids >= len(base)
-    out = np.empty((len(ids), base.shape[1]), block.dtype)
     out[~new] = rows_of(base, ids[~new])
     out[new] = added[ids[new] - len(base)]
     out[np.ix_(trainable, columns)] = block[slots[trainable]]
     return out
+
+
+def _take(
+    block: NDArray[Any],
+    base: Base,
+    ids: NDArray[Any],
+    slots: NDArray[np.int32],
+    trainable: NDArray[np.bool_],
+    out: NDArray[Any],
+) -> None:
+    """Rows of either, each copied once where few or all of them are the block's."""
+    chosen = int(np.count_nonzero(trainable))
+    if chosen == len(ids):
+        np.take(block, slots, axis=0, out=out, mode="clip")
+        return
+    if 8 * chosen <= len(ids) and _lies_in_order(base, out.dtype):
+        # The id of a row that was added is beyond the base: clipped, and written over below.
+        np.take(base, ids, axis=0, out=out, mode="clip")
+    else:
+        out[~trainable] = rows_of(base, ids[~trainable])
+    if chosen:
+        out[trainable] = block[slots[trainable]]
+
+
+def _lies_in_order(base: Base, dtype: np.dtype[Any]) -> bool:
+    """Whether `numpy.take` reads rows where they are; it copies any other base as a whole."""
+    if isinstance(base, Quantized):
+        return False
+    return bool(base.flags.c_contiguous and base.flags.aligned and base.dtype == dtype)
 
 
 def whole(

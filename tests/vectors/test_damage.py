@@ -6,6 +6,7 @@ import json
 import lzma
 import pickle
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -159,6 +160,23 @@ def test_damaged_npy(tmp_path: Path) -> None:
     path.write_bytes(b"something")
     with pytest.raises(FormatError, match=r"as no .npy file does"):
         load(path)
+
+
+def test_a_member_larger_than_its_archive_is_refused_before_memory_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "v.npz"
+    np.savez(path, matrix=np.zeros((2, 3)), words=np.array(["a", "b"]))
+    data = bytearray(path.read_bytes())
+    size = data.index(b"PK\x01\x02") + 20  # of what is packed, in the directory at the end
+    data[size : size + 4] = (1 << 30).to_bytes(4, "little")
+    path.write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(FormatError, match=r"matrix.npy is said to have 1,073,741,824 bytes in a f"):
+        load(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 24
 
 
 def test_damaged_safetensors(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rowtune.kernels.bags import in_bags
 from rowtune.kernels.prefetch import prefetch_row
-from rowtune.kernels.widening import HALVES
+from rowtune.kernels.widening import HALVES, ask_bits, ask_scaled
 
 _ROWS_AHEAD = 8  # how far in front of its use a row is asked for
 # The float32 of every float16, and of every bfloat16.
@@ -36,12 +36,13 @@ def sum_widened_bags(
     """As `rowtune.kernels.bags.sum_bags`, of int8 codes with ``scales``, or of the bits (uint16) of
     float16 or bfloat16.
     """
-    add, more = _add_scaled, scales
+    add, ask, more = _add_scaled, ask_scaled, scales
     if scales is None:
-        add, more = _add_listed, _OF_HALVES if are_halves else _OF_BFLOATS
+        add, ask, more = _add_listed, ask_bits, _OF_HALVES if are_halves else _OF_BFLOATS
+    bags = bounds, weights, padding, mean, out
 
     def work(begin: int, end: int) -> None:
-        _sum(add, codes, more, block, ids, slots, bounds, weights, padding, mean, out, begin, end)
+        _sum(add, ask, codes, more, block, ids, slots, *bags, begin, end)
 
     in_bags(work, len(ids), len(out), block[:1].nbytes)
 
@@ -49,6 +50,7 @@ def sum_widened_bags(
 @numba.njit(nogil=True)
 def _sum(
     add: Any,
+    ask: Any,
     codes: Any,
     more: Any,
     block: Any,
@@ -74,7 +76,7 @@ def _sum(
                 if slots[soon] >= 0:
                     prefetch_row(block, np.int64(slots[soon]))
                 else:
-                    prefetch_row(codes, np.int64(ids[soon]))
+                    ask(codes, more, np.int64(ids[soon]))
             if ids[p] == padding:
                 continue
             counted += 1

@@ -29,7 +29,7 @@ def take_scaled(
     """``out[i]`` = row ``slots[i]`` of the block, or the codes times the scale of ``ids[i]``."""
 
     def take(begin: int, end: int) -> None:
-        _take(scale, codes, scales, block, ids, slots, out, begin, end)
+        _take(scale, ask_scaled, codes, scales, block, ids, slots, out, begin, end)
 
     in_chunks(take, out)
 
@@ -47,8 +47,10 @@ def take_bits(
     NaN payloads arrive as NumPy widens them.
     """
 
+    widen = half if are_halves else shift
+
     def take(begin: int, end: int) -> None:
-        _take(half if are_halves else shift, codes, HALVES, block, ids, slots, out, begin, end)
+        _take(widen, ask_bits, codes, HALVES, block, ids, slots, out, begin, end)
 
     in_chunks(take, out)
 
@@ -56,6 +58,7 @@ def take_bits(
 @numba.njit(nogil=True)
 def _take(
     widen: Any,
+    ask: Any,
     codes: Any,
     more: Any,
     block: Any,
@@ -71,11 +74,24 @@ def _take(
             if slots[soon] >= 0:
                 prefetch_row(block, np.int64(slots[soon]))
             else:
-                prefetch_row(codes, np.int64(ids[soon]))
+                ask(codes, more, np.int64(ids[soon]))
         if slots[i] >= 0:
             copy_row(block[slots[i]], out[i])
         else:
             widen(codes, more, np.int64(ids[i]), out, i)
+
+
+@numba.njit(nogil=True)
+def ask_scaled(codes: Any, scales: Any, row: int) -> None:
+    """Ask for a row and its scale, which lies far from it."""
+    prefetch_row(codes, row)
+    prefetch_row(scales, row)
+
+
+@numba.njit(nogil=True)
+def ask_bits(codes: Any, more: Any, row: int) -> None:  # noqa: ARG001
+    """Ask for a row that has no scale."""
+    prefetch_row(codes, row)
 
 
 @numba.njit(nogil=True)

@@ -186,6 +186,7 @@ def opened_zip(source: Source) -> Iterator[Any]:
             if any(info.compress_type == zipfile.ZIP_LZMA for info in archive.infolist()):
                 # Nothing guards its header: one damaged byte asks for a dictionary of gigabytes.
                 raise NotImplementedError("a zip archive packed by LZMA; expected deflate")
+            _check_sizes(archive, source.path.stat().st_size)
             yield archive
     except FormatError:
         raise
@@ -197,6 +198,17 @@ def opened_zip(source: Source) -> Iterator[Any]:
         raise FormatError(
             f"{source.name}: the zip archive is damaged or cut short ({error}); fetch it again"
         ) from None
+
+
+def _check_sizes(archive: Any, size: int) -> None:
+    """Raise `ValueError` for a member that is said to be larger than the file: Python would ask for
+    all of that memory before it reads the first byte.
+    """
+    for info in archive.infolist():
+        if info.compress_size > size:
+            raise ValueError(
+                f"{info.filename} is said to have {info.compress_size:,} bytes in a file of {size:,}"
+            )
 
 
 def _unzip(source: Source) -> bytes:
