@@ -206,9 +206,8 @@ def _check_sizes(archive: Any, size: int) -> None:
     """
     for info in archive.infolist():
         if info.compress_size > size:
-            raise ValueError(
-                f"{info.filename} is said to have {info.compress_size:,} bytes in a file of {size:,}"
-            )
+            said = f"{info.filename} is said to have {info.compress_size:,} bytes"
+            raise ValueError(f"{said} in a file of {size:,}")
 
 
 def _unzip(source: Source) -> bytes:
