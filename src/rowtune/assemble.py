@@ -7,7 +7,7 @@ the rows that are looked up are widened, and no others.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def _take(
         out[trainable] = block[slots[trainable]]
 
 
-def _lies_in_order(base: Base, dtype: np.dtype[Any]) -> bool:
+def _lies_in_order(base: Base, dtype: np.dtype[Any]) -> TypeGuard[NDArray[Any]]:
     """Whether `numpy.take` reads rows where they are; it copies any other base as a whole."""
     if isinstance(base, Quantized):
         return False

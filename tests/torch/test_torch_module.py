@@ -7,6 +7,8 @@ import inspect
 import io
 import math
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +67,45 @@ def test_the_same_seed_draws_the_rows_that_torch_draws(kind):
             torch.manual_seed(0)
             torchs = getattr(nn, kind.__name__)(N, D, **more)
             assert torch.equal(ours.weight, torchs.weight)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_large_rows_are_those_of_torch_too(kind, dtype):
+    size = 300_000, 16  # beyond it they lie in memory of NumPy's
+    for more in ({}, {"train": slice(0, -1)}, {"padding_idx": 3}):
+        torch.manual_seed(0)
+        ours = kind(*size, dtype=dtype, **more)
+        torch.manual_seed(0)
+        torchs = getattr(nn, kind.__name__)(*size, dtype=dtype, padding_idx=more.get("padding_idx"))
+        assert ours.block.dtype == dtype
+        assert torch.equal(bits(ours.weight), bits(torchs.weight))
+        assert torch.equal(bits(pickle.loads(pickle.dumps(ours)).weight), bits(ours.weight))
+    with torch.device("meta"):
+        assert kind(*size, dtype=dtype).block.is_meta
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the flags that Linux gives to memory")
+@pytest.mark.parametrize("train", ["all", slice(0, 1_000_000)])
+def test_the_system_is_asked_for_huge_pages_for_a_large_block(train):
+    if not Path("/sys/kernel/mm/transparent_hugepage").exists():
+        pytest.skip("this system has no huge pages; they are a setting of its kernel")
+    ours = rt.Embedding(1_100_000, 16, train=train)
+    assert "hg" in _flags(ours.block.data_ptr() + ours.block.nbytes // 2)
+    assert "hg" not in _flags(torch.ones(1_100_000, 16).data_ptr() + ours.block.nbytes // 2)
+
+
+def _flags(address):
+    """Of the piece of memory that an address is in; "hg" is for huge pages."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first = line.split()[0]
+        if "-" in first and not first.endswith(":"):
+            begin, end = (int(part, 16) for part in first.split("-"))
+            inside = begin <= address < end
+        elif inside and first == "VmFlags:":
+            return line.split()[1:]
+    return []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,9 +13,10 @@ from rowtune.rows import Choice
 from rowtune.torch import bag_ops, cpu
 from rowtune.torch.assembled import matrix
 from rowtune.torch.checks import as_ids, check_shape, padding_row
-from rowtune.torch.init import Init, empty_rows
+from rowtune.torch.init import Init
 from rowtune.torch.row_module import RowModule
 from rowtune.torch.stored import as_stored
+from rowtune.torch.views import empty_rows
 
 
 class EmbeddingBag(RowModule, nn.EmbeddingBag):  # type: ignore[override]

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from rowtune.rows import Choice
 from rowtune.torch.assembled import matrix
 from rowtune.torch.checks import check_shape, padding_row
-from rowtune.torch.init import Init, empty_rows
+from rowtune.torch.init import Init
 from rowtune.torch.row_module import RowModule
 from rowtune.torch.stored import as_stored
+from rowtune.torch.views import empty_rows
 
 
 # A subclass of torch's own, because DDP looks for sparse gradients nowhere else.

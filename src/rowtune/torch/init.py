@@ -13,31 +13,13 @@ from torch import Tensor
 from rowtune.errors import NonFiniteError, ShapeError
 from rowtune.rows import Rows
 from rowtune.torch.stored import rows_at
-from rowtune.torch.views import over
+from rowtune.torch.views import empty_rows
 
 Init: TypeAlias = str | Tensor | Any
 _PIECE = 1 << 20  # values in float64 at a time: 8 MB
 _MOST_VALUES = 1 << 27  # read whole for a mean: half a second
 _SAMPLE = 4096  # rows for the mean of a larger table: within a sixtieth of its spread
 _BY_NAME = ("normal", "kaiming", "mean", "zeros")
-_LARGE = 1 << 22  # bytes, from which on NumPy asks for huge pages
-# Of elements in NumPy's memory; it has no bfloat16, and bits need none.
-_MEMORY = {torch.float16: "f2", torch.bfloat16: "u2", torch.float32: "f4", torch.float64: "f8"}
-
-
-def empty_rows(count: int, width: int, dtype: Any = None, device: Any = None) -> Tensor:
-    """Rows (count, width) of anything: `torch.empty`, but large ones on the CPU lie in memory of
-    NumPy's, which asks the system for huge pages.
-
-    With torch's small ones every lookup in a block of gigabytes looks for its page first. Measured
-    at 60,000,000 x 16: half the time to read and write 8,192 rows far from each other.
-    """
-    # What torch would make here, by its defaults and by the modes that stand in for it.
-    like = torch.empty(0, dtype=dtype, device=device)
-    is_plain = type(like) is Tensor and like.device.type == "cpu" and like.dtype in _MEMORY
-    if not is_plain or count * width * like.element_size() < _LARGE:
-        return torch.empty(count, width, dtype=dtype, device=device)
-    return over(np.empty((count, width), _MEMORY[like.dtype]), like.dtype)
 
 
 def rows_like(

@@ -16,7 +16,7 @@ from rowtune.torch.checks import as_choice, as_ids
 from rowtune.torch.frozen_storage import FrozenStorage, moved
 from rowtune.torch.init import Init, rows_like
 from rowtune.torch.parameter import RowParameter
-from rowtune.torch.stored import Stored, rows_at, widened
+from rowtune.torch.stored import Stored, own_rows, rows_at, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ class RowModule(FrozenStorage, nn.Module):
                 rows = widened(weight, scales).to(dtype)
             else:
                 ids = torch.from_numpy(self.rows.ids.copy()).to(weight.device)
-                rows = rows_at(weight, scales, ids).to(dtype)
+                rows = own_rows(weight, scales, ids).to(dtype)
             rows = rows if self._columns is None else rows.index_select(1, self._columns)
         if init is not None:
             fresh = rows_like(init, len(self.rows), weight, self.rows, scales, dtype)

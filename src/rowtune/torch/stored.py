@@ -13,6 +13,7 @@ from rowtune.errors import ShapeError
 from rowtune.quantized import Quantized
 from rowtune.tables.mapped_pages import expect_scattered_reads, map_behind
 from rowtune.torch.read_only import ReadOnly, plain
+from rowtune.torch.views import empty_rows
 
 
 class Stored(NamedTuple):
@@ -88,6 +89,14 @@ def rows_at(values: Tensor, scales: Tensor | None, ids: Tensor) -> Tensor:
     if scales is None:
         return values.index_select(0, ids)
     return widened(values.index_select(0, ids), scales.index_select(0, ids))
+
+
+def own_rows(values: Tensor, scales: Tensor | None, ids: Tensor) -> Tensor:
+    """The same to keep, as a block."""
+    if scales is not None:
+        return rows_at(values, scales, ids)
+    new = empty_rows(len(ids), values.shape[1], values.dtype, values.device)
+    return torch.index_select(values.detach(), 0, ids, out=new)
 
 
 def on(device: torch.device, stored: Stored) -> Stored:

@@ -14,6 +14,7 @@ from rowtune.rows import Choice, Rows
 from rowtune.torch.checks import as_choice
 from rowtune.torch.embedding import Embedding
 from rowtune.torch.stored import Stored, as_stored, guarded, rows_at
+from rowtune.torch.views import empty_rows
 
 FirstRows: TypeAlias = str | Callable[[int, int], Tensor] | None
 
@@ -140,7 +141,7 @@ class LazyEmbedding(nn.Module):
             return rows_at(self.stored.values, self.stored.scales, ids)
         if not isinstance(self._init, str):
             return self._asked(self._init(first, last), last - first)
-        made = torch.zeros(last - first, self.embedding_dim, dtype=self.dtype)
+        made = empty_rows(last - first, self.embedding_dim, self.dtype).zero_()
         if self._init != "zeros":
             for piece in range(first // _DRAWN_TOGETHER, -(-last // _DRAWN_TOGETHER)):
                 begin = piece * _DRAWN_TOGETHER
