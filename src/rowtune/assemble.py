@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.base import Base, copy_into, rows_of
+from rowtune.kernels.gather import in_chunks
+from rowtune.kernels.reach import reach
 from rowtune.quantized import Quantized
 
 
@@ -51,15 +53,24 @@ def _take(
     """Rows of either, each copied once where few or all of them are the block's."""
     chosen = int(np.count_nonzero(trainable))
     if chosen == len(ids):
-        np.take(block, slots, axis=0, out=out, mode="clip")
+        _copy(block, slots, out)
         return
     if 8 * chosen <= len(ids) and _lies_in_order(base, out.dtype):
         # The id of a row that was added is beyond the base: clipped, and written over below.
-        np.take(base, ids, axis=0, out=out, mode="clip")
+        _copy(base, ids, out)
     else:
         out[~trainable] = rows_of(base, ids[~trainable])
     if chosen:
         out[trainable] = block[slots[trainable]]
+
+
+def _copy(rows: NDArray[Any], places: NDArray[Any], out: NDArray[Any]) -> None:
+    """``out[i]`` = the row at ``places[i]``, or the last one where that is beyond them."""
+
+    def take(begin: int, end: int) -> None:
+        np.take(rows, places[begin:end], axis=0, out=out[begin:end], mode="clip")
+
+    in_chunks(take, out, reach(rows))
 
 
 def _lies_in_order(base: Base, dtype: np.dtype[Any]) -> TypeGuard[NDArray[Any]]:

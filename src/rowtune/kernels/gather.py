@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.kernels.prefetch import prefetch_row
+from rowtune.kernels.reach import reach
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.rows import check_range
 
@@ -93,7 +94,7 @@ def take_rows(
     def take(begin: int, end: int) -> None:
         _take(base, base_step, block, ids, slots, out, begin, end)
 
-    in_chunks(take, out)
+    in_chunks(take, out, reach(max(base, block, key=lambda rows: rows.nbytes)))
 
 
 @numba.njit(nogil=True)
@@ -140,7 +141,7 @@ def take_columns(
             base, base_step, base_rows, added, block, columns, ids, slots, out, begin, end
         )
 
-    in_chunks(take, out)
+    in_chunks(take, out, reach(max(base, block, key=lambda rows: rows.nbytes)))
 
 
 @numba.njit(nogil=True)
@@ -167,8 +168,11 @@ def _take_columns(
                 out[i, columns[c]] = block[slots[i], c]
 
 
-def in_chunks(take: Any, out: NDArray[Any]) -> None:
-    rows_per_chunk = max(1, _BYTES_PER_CHUNK // max(1, out[:1].nbytes))
+def in_chunks(take: Any, out: NDArray[Any], reached: int = 0) -> None:
+    """Call ``take(begin, end)`` for pieces of ``out``, whose rows come from where they count as
+    ``reached`` bytes more: see `rowtune.kernels.reach`.
+    """
+    rows_per_chunk = max(1, _BYTES_PER_CHUNK // max(1, out[:1].nbytes + reached))
     num_chunks = -(-len(out) // rows_per_chunk)
 
     def work(chunk: int) -> None:

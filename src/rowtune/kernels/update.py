@@ -12,6 +12,7 @@ from rowtune.finite import refuse_non_finite
 from rowtune.kernels.fused import kernel_of
 from rowtune.kernels.grouping import Groups, group, group_unique
 from rowtune.kernels.norms import shorten_rows
+from rowtune.kernels.reach import reach
 from rowtune.kernels.sums import SEGMENT, all_finite, finite_check, sum_long_groups
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.rules import Rule
@@ -48,7 +49,9 @@ def move_groups(
     block, state, steps, lr_scale = trained
     kernel = kernel_of(rule, decay, lr_scale is not None)
     scale = () if lr_scale is None else (lr_scale,)
-    edges = _chunk_edges(groups, sum(a[:1].nbytes for a in (block, *state)), grads[:1].nbytes)
+    # The step count of a row is one more place to reach.
+    moved = 2 * sum(a[:1].nbytes for a in (block, *state)) + reach(block, *state, steps)
+    edges = _chunk_edges(groups, moved, grads[:1].nbytes)
 
     def work(chunk: int) -> None:
         kernel(
@@ -112,12 +115,12 @@ def check_and_group(
 
 
 def _chunk_edges(groups: Groups, row_bytes: int, grad_bytes: int) -> list[int]:
-    """Cut the groups into even shares of the bytes to move: rows both ways, gradients one."""
+    """Cut the groups into even shares of the bytes to move: those of rows, and of gradients."""
     rows, positions = len(groups.unique), len(groups.order)
-    num_chunks = (rows * 2 * row_bytes + positions * grad_bytes) // _BYTES_PER_CHUNK
+    num_chunks = (rows * row_bytes + positions * grad_bytes) // _BYTES_PER_CHUNK
     if num_chunks <= 1:
         return [0, rows]
-    edges: list[int] = _even_edges(groups.starts, 2 * row_bytes, grad_bytes, num_chunks).tolist()
+    edges: list[int] = _even_edges(groups.starts, row_bytes, grad_bytes, num_chunks).tolist()
     return edges
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rowtune.kernels.gather import copy_row, in_chunks
 from rowtune.kernels.prefetch import prefetch_row
+from rowtune.kernels.reach import reach
 
 _ROWS_AHEAD = 8  # how far in front of its use a row is asked for
 # The float32 of every float16, as bits: a quarter of a megabyte, and NumPy's own answer for each.
@@ -31,7 +32,7 @@ def take_scaled(
     def take(begin: int, end: int) -> None:
         _take(scale, ask_scaled, codes, scales, block, ids, slots, out, begin, end)
 
-    in_chunks(take, out)
+    in_chunks(take, out, reach(codes, scales))
 
 
 def take_bits(
@@ -52,7 +53,7 @@ def take_bits(
     def take(begin: int, end: int) -> None:
         _take(widen, ask_bits, codes, HALVES, block, ids, slots, out, begin, end)
 
-    in_chunks(take, out)
+    in_chunks(take, out, reach(codes))
 
 
 @numba.njit(nogil=True)
