@@ -7,7 +7,7 @@ the rows that are looked up are widened, and no others.
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,53 +31,56 @@ def lookup(
     With ``columns``, a trainable row takes only those from the block.
     """
     trainable = slots >= 0
-    out = np.empty((len(ids), base.shape[1]), block.dtype)
     if columns is None:
-        _take(block, base, ids, slots, trainable, out)
-        return out
+        return _rows(base, block, ids, slots, trainable)
     new = ids >= len(base)
+    out = np.empty((len(ids), base.shape[1]), block.dtype)
     out[~new] = rows_of(base, ids[~new])
     out[new] = added[ids[new] - len(base)]
     out[np.ix_(trainable, columns)] = block[slots[trainable]]
     return out
 
 
-def _take(
-    block: NDArray[Any],
+def _rows(
     base: Base,
+    block: NDArray[Any],
     ids: NDArray[Any],
     slots: NDArray[np.int32],
     trainable: NDArray[np.bool_],
-    out: NDArray[Any],
-) -> None:
+) -> NDArray[Any]:
     """Rows of either, each copied once where few or all of them are the block's."""
     chosen = int(np.count_nonzero(trainable))
     if chosen == len(ids):
-        _copy(block, slots, out)
-        return
-    if 8 * chosen <= len(ids) and _lies_in_order(base, out.dtype):
-        # The id of a row that was added is beyond the base: clipped, and written over below.
-        _copy(base, ids, out)
+        return _copy(block, slots)
+    if 8 * chosen <= len(ids):
+        # The id of a row that was added is beyond the base. Any other will do, and is written over.
+        out = _base_rows(base, np.minimum(ids, len(base) - 1) if chosen else ids, block.dtype)
     else:
+        out = np.empty((len(ids), base.shape[1]), block.dtype)
         out[~trainable] = rows_of(base, ids[~trainable])
     if chosen:
         out[trainable] = block[slots[trainable]]
+    return out
 
 
-def _copy(rows: NDArray[Any], places: NDArray[Any], out: NDArray[Any]) -> None:
-    """``out[i]`` = the row at ``places[i]``, or the last one where that is beyond them."""
+def _base_rows(base: Base, ids: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if not isinstance(base, Quantized) and base.flags.c_contiguous and base.flags.aligned:
+        rows = _copy(base, ids)
+    else:  # which numpy.take would copy as a whole before it takes a row
+        rows = rows_of(base, ids)
+    return rows.astype(dtype, copy=False)
+
+
+def _copy(rows: NDArray[Any], places: NDArray[Any]) -> NDArray[Any]:
+    """The rows at ``places``, all in range, as a new array."""
+    out = np.empty((len(places), rows.shape[1]), rows.dtype)
 
     def take(begin: int, end: int) -> None:
+        # By "raise", numpy.take would fill a second array first.
         np.take(rows, places[begin:end], axis=0, out=out[begin:end], mode="clip")
 
     in_chunks(take, out, reach(rows))
-
-
-def _lies_in_order(base: Base, dtype: np.dtype[Any]) -> TypeGuard[NDArray[Any]]:
-    """Whether `numpy.take` reads rows where they are; it copies any other base as a whole."""
-    if isinstance(base, Quantized):
-        return False
-    return bool(base.flags.c_contiguous and base.flags.aligned and base.dtype == dtype)
+    return out
 
 
 def whole(

@@ -36,59 +36,15 @@ def sum_widened_bags(
     """As `rowtune.kernels.bags.sum_bags`, of int8 codes with ``scales``, or of the bits (uint16) of
     float16 or bfloat16.
     """
-    add, ask, more = _add_scaled, ask_scaled, scales
+    kernel, more = _sum_scaled, scales
     if scales is None:
-        add, ask, more = _add_listed, ask_bits, _OF_HALVES if are_halves else _OF_BFLOATS
+        kernel, more = _sum_listed, _OF_HALVES if are_halves else _OF_BFLOATS
     bags = bounds, weights, padding, mean, out
 
     def work(begin: int, end: int) -> None:
-        _sum(add, ask, codes, more, block, ids, slots, *bags, begin, end)
+        kernel(codes, more, block, ids, slots, *bags, begin, end)
 
     in_bags(work, len(ids), len(out), block[:1].nbytes)
-
-
-@numba.njit(nogil=True)
-def _sum(
-    add: Any,
-    ask: Any,
-    codes: Any,
-    more: Any,
-    block: Any,
-    ids: Any,
-    slots: Any,
-    bounds: Any,
-    weights: Any,
-    padding: int,
-    mean: bool,
-    out: Any,
-    begin: int,
-    end: int,
-) -> None:
-    width, last = out.shape[1], bounds[end]
-    weighted = weights.shape[0] > 0
-    total = np.empty(width, out.dtype)
-    for b in range(begin, end):
-        total[:] = 0
-        counted = 0
-        for p in range(bounds[b], bounds[b + 1]):
-            soon = p + _ROWS_AHEAD
-            if soon < last:
-                if slots[soon] >= 0:
-                    prefetch_row(block, np.int64(slots[soon]))
-                else:
-                    ask(codes, more, np.int64(ids[soon]))
-            if ids[p] == padding:
-                continue
-            counted += 1
-            weight = weights[p] if weighted else out.dtype.type(1)
-            if slots[p] >= 0:
-                for j in range(width):
-                    total[j] += weight * block[slots[p], j]
-            else:
-                add(codes, more, np.int64(ids[p]), weight, total)
-        share = out.dtype.type(counted if mean and counted > 1 else 1)
-        for j in range(width):
-            out[b, j] = total[j] / share
 
 
 @numba.njit(nogil=True)
@@ -102,3 +58,54 @@ def _add_scaled(codes: Any, scales: Any, row: int, weight: Any, total: Any) -> N
 def _add_listed(codes: Any, values: Any, row: int, weight: Any, total: Any) -> None:
     for j in range(total.shape[0]):
         total[j] += weight * values[codes[row, j]]
+
+
+def _summing(add: Any, ask: Any) -> Any:
+    """The loop over the bags, around one way of widening: see `rowtune.kernels.widening`."""
+
+    @numba.njit(nogil=True)
+    def sum_bags(
+        codes: Any,
+        more: Any,
+        block: Any,
+        ids: Any,
+        slots: Any,
+        bounds: Any,
+        weights: Any,
+        padding: int,
+        mean: bool,
+        out: Any,
+        begin: int,
+        end: int,
+    ) -> None:
+        width, last = out.shape[1], bounds[end]
+        weighted = weights.shape[0] > 0
+        total = np.empty(width, out.dtype)
+        for b in range(begin, end):
+            total[:] = 0
+            counted = 0
+            for p in range(bounds[b], bounds[b + 1]):
+                soon = p + _ROWS_AHEAD
+                if soon < last:
+                    if slots[soon] >= 0:
+                        prefetch_row(block, np.int64(slots[soon]))
+                    else:
+                        ask(codes, more, np.int64(ids[soon]))
+                if ids[p] == padding:
+                    continue
+                counted += 1
+                weight = weights[p] if weighted else out.dtype.type(1)
+                if slots[p] >= 0:
+                    for j in range(width):
+                        total[j] += weight * block[slots[p], j]
+                else:
+                    add(codes, more, np.int64(ids[p]), weight, total)
+            share = out.dtype.type(counted if mean and counted > 1 else 1)
+            for j in range(width):
+                out[b, j] = total[j] / share
+
+    return sum_bags
+
+
+_sum_scaled = _summing(_add_scaled, ask_scaled)
+_sum_listed = _summing(_add_listed, ask_bits)

@@ -30,7 +30,7 @@ def take_scaled(
     """``out[i]`` = row ``slots[i]`` of the block, or the codes times the scale of ``ids[i]``."""
 
     def take(begin: int, end: int) -> None:
-        _take(scale, ask_scaled, codes, scales, block, ids, slots, out, begin, end)
+        _take_scaled(codes, scales, block, ids, slots, out, begin, end)
 
     in_chunks(take, out, reach(codes, scales))
 
@@ -48,38 +48,12 @@ def take_bits(
     NaN payloads arrive as NumPy widens them.
     """
 
-    widen = half if are_halves else shift
+    kernel = _take_halves if are_halves else _take_bfloats
 
     def take(begin: int, end: int) -> None:
-        _take(widen, ask_bits, codes, HALVES, block, ids, slots, out, begin, end)
+        kernel(codes, HALVES, block, ids, slots, out, begin, end)
 
     in_chunks(take, out, reach(codes))
-
-
-@numba.njit(nogil=True)
-def _take(
-    widen: Any,
-    ask: Any,
-    codes: Any,
-    more: Any,
-    block: Any,
-    ids: Any,
-    slots: Any,
-    out: Any,
-    begin: int,
-    end: int,
-) -> None:
-    for i in range(begin, end):
-        soon = i + _ROWS_AHEAD
-        if soon < end:
-            if slots[soon] >= 0:
-                prefetch_row(block, np.int64(slots[soon]))
-            else:
-                ask(codes, more, np.int64(ids[soon]))
-        if slots[i] >= 0:
-            copy_row(block[slots[i]], out[i])
-        else:
-            widen(codes, more, np.int64(ids[i]), out, i)
 
 
 @numba.njit(nogil=True)
@@ -96,19 +70,48 @@ def ask_bits(codes: Any, more: Any, row: int) -> None:  # noqa: ARG001
 
 
 @numba.njit(nogil=True)
-def scale(codes: Any, scales: Any, row: int, out: Any, place: int) -> None:
+def _scale(codes: Any, scales: Any, row: int, out: Any, place: int) -> None:
     factor = scales[row]
     for j in range(out.shape[1]):
         out[place, j] = np.float32(codes[row, j]) * factor
 
 
 @numba.njit(nogil=True)
-def half(codes: Any, table: Any, row: int, out: Any, place: int) -> None:
+def _half(codes: Any, table: Any, row: int, out: Any, place: int) -> None:
     for j in range(out.shape[1]):
         out[place, j] = table[codes[row, j]]
 
 
 @numba.njit(nogil=True)
-def shift(codes: Any, nothing: Any, row: int, out: Any, place: int) -> None:  # noqa: ARG001
+def _shift(codes: Any, nothing: Any, row: int, out: Any, place: int) -> None:  # noqa: ARG001
     for j in range(out.shape[1]):
         out[place, j] = np.uint32(codes[row, j]) << np.uint32(16)
+
+
+def _taking(widen: Any, ask: Any) -> Any:
+    """The loop over the rows, around one way of widening them: handed over in every call, a
+    compiled function would take longer to be told from others than a small batch does.
+    """
+
+    @numba.njit(nogil=True)
+    def take(
+        codes: Any, more: Any, block: Any, ids: Any, slots: Any, out: Any, begin: int, end: int
+    ) -> None:
+        for i in range(begin, end):
+            soon = i + _ROWS_AHEAD
+            if soon < end:
+                if slots[soon] >= 0:
+                    prefetch_row(block, np.int64(slots[soon]))
+                else:
+                    ask(codes, more, np.int64(ids[soon]))
+            if slots[i] >= 0:
+                copy_row(block[slots[i]], out[i])
+            else:
+                widen(codes, more, np.int64(ids[i]), out, i)
+
+    return take
+
+
+_take_scaled = _taking(_scale, ask_scaled)
+_take_halves = _taking(_half, ask_bits)
+_take_bfloats = _taking(_shift, ask_bits)
