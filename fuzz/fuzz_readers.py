@@ -7,8 +7,9 @@ Whatever they are, these hold:
 
 - loading gives a table, or a `RowtuneError` of one line that names the file;
 - it takes no more memory than `MULTIPLE` times the files and `BESIDES` bytes (what an unpacker
-  takes at any size): what Python and NumPy ask for, touched or not; Arrow's pool; and by how much
-  the process itself grows, which is what unpackers written in C take;
+  takes at any size), four times as much where a file is packed, since it may hold that much and
+  becomes a table: what Python and NumPy ask for, touched or not; Arrow's pool; and by how much the
+  process itself grows, which is what unpackers written in C take;
 - it ends, within the seconds of ``-timeout``.
 
     python fuzz/fuzz_readers.py --only npy -max_total_time=600 -rss_limit_mb=1024 -timeout=10
@@ -51,7 +52,7 @@ from vectors.reader_seeds import Files, lay, patches, readers  # noqa: E402
 MULTIPLE, BESIDES = 100, 1 << 24
 PIECE = 64 << 20  # what an allocator takes from the system at a time, seen: 32 MB
 LONGEST = 2000  # bytes of an input; the seeds have up to 1,500
-PATCH = "patch"
+PATCH, PACKED = "patch", {"gz", "bz2", "xz", "zst", "zip"}
 FOLDER = Path(tempfile.mkdtemp(prefix="rowtune-fuzz."))
 
 
@@ -78,6 +79,7 @@ class Target:
         FOLDER.mkdir()
         path = lay(FOLDER, now)
         allowed = MULTIPLE * sum(map(len, now.values())) + BESIDES
+        allowed *= 4 if name in PACKED else 1
         process = _peak_of_process()
         tracemalloc.reset_peak()
         before, _ = tracemalloc.get_traced_memory()

@@ -39,6 +39,15 @@ DAMAGED = {
     "tabs": (LINES.replace(b" ", b"\t"), "begins with b'w0.*single spaces between"),
     "empty": (b"", "v.txt: empty; expected a table"),
     "blank": (b"\n\n", "v.txt: empty; expected a table"),
+    "endless line": (b"w" + b" 0" * (1 << 18), "line 1 has 131,071 values and more; expected at m"),
+    "long lines": (
+        b"w" + b" 0" * 70_000 + b"\n",
+        "line 1 has 70,000 values; expected at most 32,768",
+    ),
+    "long line promised": (
+        b"1 999999\nw" + b" 0" * 999_999,
+        "line 1 promises rows of 999,999 values",
+    ),
     "prose": (b"Once upon a time\nthere was a table\n", "begins with b'Once upon"),
     "binary cut short": (BINARY[:-1], "has room for 1 at most|ends within row 2 of the 2"),
     "binary cut in a word": (BINARY[:-14], "room for 1 at most"),
@@ -123,6 +132,29 @@ def test_archives_that_are_not_unpacked(tmp_path: Path, flags: int) -> None:
     (tmp_path / "v.zip").write_bytes(whole)
     with pytest.raises(FormatError, match=r"v.zip: (a zip .*by LZMA|.*encrypted).*unpack the arch"):
         load(tmp_path / "v.zip")
+
+
+def test_what_unpacks_to_far_more_than_a_table_is_refused_while_it_is_small(
+    tmp_path: Path,
+) -> None:
+    one_line = b"w" + b" 0" * (13 << 20)
+    packed = {
+        "v.gz": gzip.compress(one_line),
+        "v.bz2": bz2.compress(one_line),
+        "v.xz": lzma.compress(one_line),
+        "v.zst": pa.Codec("zstd").compress(one_line, asbytes=True),
+    }
+    for name, data in packed.items():
+        (tmp_path / name).write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "v.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", one_line)
+    for name in (*packed, "v.zip"):
+        tracemalloc.start()
+        with pytest.raises(FormatError, match=r"bytes, 100 times its size.*unpack it and read"):
+            load(tmp_path / name)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 45e6, name
 
 
 def test_archives_with_several_members(tmp_path: Path) -> None:

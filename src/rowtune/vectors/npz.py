@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from rowtune.errors import FormatError
 from rowtune.tables.npy_file import read_npy
 from rowtune.tables.tensorfile import Array
 from rowtune.vectors.source import Source
-from rowtune.vectors.unpacking import opened_zip
+from rowtune.vectors.unpacking import opened_zip, read_member
 from rowtune.vectors.vectors import Vectors, is_float
 from rowtune.vectors.words import Words
 
@@ -29,7 +27,7 @@ def read_npz(source: Source) -> Vectors:
     with opened_zip(source) as archive:
         arrays = {
             member.removesuffix(".npy"): read_npy(
-                f"{source.name}:{member}", np.frombuffer(archive.read(member), np.uint8)
+                f"{source.name}:{member}", read_member(source, archive, member)
             )
             for member in archive.namelist()
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rowtune.errors import FormatError
 
 HEAD_BYTES = 1 << 18
+_MOST_VALUES = 1 << 15  # of a row of text: its reader keeps a column for each, for seconds
 _SAMPLE_LINES = 100
 _HEADER = re.compile(rb"(?:\xef\xbb\xbf)?(\d{1,18})[ \t](\d{1,18})[ \t]*\r?")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
@@ -72,15 +73,18 @@ def sniff(name: str, head: bytes, complete: bool) -> Layout | None:
     Raises
     ------
     FormatError
-        If a header and the lines below it disagree about the dimension.
+        If a header and the lines below it disagree about the dimension, or rows are far too long.
     """
     lines = head.split(b"\n")
     if not complete and len(lines) > 1:
         lines.pop()  # cut in the middle
+    is_cut = not complete and b"\n" not in head
     header = _HEADER.fullmatch(lines[0])
     sample = [line for line in lines[1 if header else 0 :] if line.strip(b"\r")][:_SAMPLE_LINES]
     found = _most_common([numbers_at_end(line) for line in sample])
     if header is None:
+        if found > _MOST_VALUES or (found and is_cut):
+            raise _too_wide(name, f"line 1 has {found:,} values" + " and more" * is_cut)
         return _text(None, found, 0, sample) if found else None
     rows, dim, body = int(header[1]), int(header[2]), len(lines[0]) + 1
     if found == 1 and dim != 1 and not _looks_binary(sample):
@@ -88,12 +92,21 @@ def sniff(name: str, head: bytes, complete: bool) -> Layout | None:
     if dim == 0:
         raise FormatError(f"{name}: line 1 promises rows of 0 values; expected at least one")
     if found == dim or not sample:
+        if dim > _MOST_VALUES:
+            raise _too_wide(name, f"line 1 promises rows of {dim:,} values")
         return _text(rows, dim, body, sample)
     if found == 0 or _looks_binary(sample):
         return Layout(rows, dim, body, binary=True)
     raise FormatError(
         f"{name}: line 1 says {dim} values per row, but most of the first lines have {found}; "
         f"correct line 1 to '{rows} {found}' or fetch the file again"
+    )
+
+
+def _too_wide(name: str, what: str) -> FormatError:
+    return FormatError(
+        f"{name}: {what}; expected at most {_MOST_VALUES:,} in text: save such a table as .npy, "
+        "with its words beside it"
     )
 
 

@@ -23,6 +23,9 @@ PACKINGS = {
     **{b"BZh%d1AY&SY" % level: "bz2" for level in range(1, 10)},
 }
 _PROGRAMS = {"gz": "gzip", "bz2": "bzip2", "xz": "xz", "zst": "zstd"}
+_PIECE = 1 << 20  # bytes
+# Vectors pack to a half or a third. What unpacks to more than this, and is not small, is damage.
+_MOST_TIMES, _SMALL = 100, 1 << 24
 _SEVEN_ZIP = b"7z\xbc\xaf"
 MAGICS = (*PACKINGS, *ZIP, _SEVEN_ZIP)
 
@@ -42,9 +45,9 @@ def read_bytes(source: Source) -> Bytes:
     """
     head = source.head(16)
     if packing_of(head):
-        return np.frombuffer(_unpack(source), np.uint8)
+        return _unpack(source)
     if head.startswith(ZIP):
-        return np.frombuffer(_unzip(source), np.uint8)
+        return _unzip(source)
     if head.startswith(_SEVEN_ZIP):
         raise FormatError(
             f"{source.name}: packed with 7z; expected .gz, .bz2, .xz, .zst, .zip or no packing: "
@@ -91,9 +94,28 @@ def first_bytes(source: Source, count: int) -> bytes:
     return head
 
 
-def _unpack(source: Source) -> bytes:
+def _unpack(source: Source) -> Bytes:
+    """All that is packed; a piece at a time, since a few damaged bytes can stand for gigabytes."""
+    most, data = _most_bytes(source), bytearray()
     with unpacking(source) as file:
-        return file.read()
+        while piece := file.read(_PIECE):
+            data += piece
+            if len(data) > most:
+                raise _too_much(source, most)
+    unpacked = np.frombuffer(data, np.uint8)
+    unpacked.flags.writeable = False
+    return unpacked
+
+
+def _most_bytes(source: Source) -> int:
+    return _MOST_TIMES * source.path.stat().st_size + _SMALL
+
+
+def _too_much(source: Source, most: int) -> FormatError:
+    return FormatError(
+        f"{source.name}: unpacks to more than {most:,} bytes, {_MOST_TIMES} times its size, as no "
+        "table of vectors does; if it is one, unpack it and read what comes out"
+    )
 
 
 def _reader(source: Source, packing: str) -> Any:
@@ -210,10 +232,23 @@ def _check_sizes(archive: Any, size: int) -> None:
             raise ValueError(f"{said} in a file of {size:,}")
 
 
-def _unzip(source: Source) -> bytes:
+def read_member(source: Source, archive: Any, member: str) -> Bytes:
+    """What a member of an `opened_zip` holds.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged, or unpacks to more than a table of vectors does.
+    """
+    most = _most_bytes(source)
+    if archive.getinfo(member).file_size > most:
+        raise _too_much(source, most)
+    return np.frombuffer(archive.read(member), np.uint8)
+
+
+def _unzip(source: Source) -> Bytes:
     with opened_zip(source) as archive:
-        data: bytes = archive.read(_choose_member(source, _files(archive)))
-        return data
+        return read_member(source, archive, _choose_member(source, _files(archive)))
 
 
 def _files(archive: Any) -> list[str]:
