@@ -2,7 +2,8 @@
 
     python torture/kills.py [--kills 200] [--interrupts 50] [--seed 0] [COMMAND ...]
 
-Half of the random moments fall anywhere in the command's time, half in the time in which it writes.
+`adapt`, a run of which takes seconds, has a fifth of the random ones and 10 boundaries. Half of the
+random moments fall anywhere in the command's time, half in the time in which it writes.
 After each kill the final name holds the old bytes, or has no file where there was none, or holds
 the complete new file; never a part. A table whose words lie in a second file (.npy, .tsv) may also
 be found as rows without words, which no reader takes. Ctrl-C (SIGINT) must say so in one line and
@@ -46,6 +47,7 @@ from victims import HALF, NEW, OLD, REFUSED, VICTIMS, Outcome, Victim, lay_input
 
 INTERRUPTED = 130
 LEFT = "left"
+SLOW, SLOW_SHARE, SLOW_BOUNDARIES = {"adapt"}, 5, 10
 
 
 @dataclass
@@ -154,7 +156,8 @@ def torture(
         os.environ["TMPDIR"] = folder
         lay_inputs(home / "in")
         case = Torture(victim, home)
-        places = spread(case.total, chosen.boundaries)
+        most = min(chosen.boundaries, SLOW_BOUNDARIES if victim.verb in SLOW else chosen.boundaries)
+        places = spread(case.total, most)
         bars.update(bar, total=2 * 2 * len(places) + kills + interrupts)
         for by, moments in ((signal.SIGKILL, kills), (signal.SIGINT, interrupts)):
             tally = Tally(victim.name, by.name)
@@ -222,7 +225,8 @@ def main() -> int:
     console, tallies = Console(stderr=True), []
     with Progress(console=console, disable=not console.is_terminal) as bars:
         for victim in victims:
-            share = [-(-n // several[victim.verb]) for n in (chosen.kills, chosen.interrupts)]
+            among = several[victim.verb] * (SLOW_SHARE if victim.verb in SLOW else 1)
+            share = [-(-n // among) for n in (chosen.kills, chosen.interrupts)]
             tallies += torture(victim, chosen, *share, bars)
     Console().print(shown(tallies))
     faults = [f"{t.name}, {t.signal}: {fault}" for t in tallies for fault in t.faults]
