@@ -28,8 +28,8 @@ from rich.progress import Progress
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "RESULTS.md"
-# Atheris keeps the arrays that instrumented code compares: gigabytes in an hour. What one input takes
-# is watched by `fuzz_readers` itself, so that this only ends what has gone astray.
+# Atheris keeps the arrays that instrumented code compares: gigabytes in an hour. `fuzz_readers`
+# watches what one input takes; this only ends what has gone astray.
 RSS_LIMIT_MB, TIMEOUT_SECONDS = 4096, 10
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tests")]
 
@@ -45,9 +45,9 @@ bytes. It fails if reading it ends in anything but a table or an error of one li
 file, if it takes longer than {TIMEOUT_SECONDS} seconds, or if it takes more memory than 100 times
 the bytes of the files and 16 MB, four times as much where they are packed (and 64 MB more for the
 process as a whole, whose peak is for the most part arrays that the fuzzer itself keeps: ten
-thousand reads without it add 0.1 MB). The corpus is what the fuzzer thought worth keeping of its inputs, which
-have up to 2,000 bytes; it begins with the seeds of `tests/vectors/reader_seeds.py`. Packed readers
-see damage to the packing for the most part: what is inside has a reader of its own.
+thousand reads without it add 0.1 MB). The corpus is what the fuzzer thought worth keeping of its
+inputs, which have up to 2,000 bytes; it begins with the seeds of `tests/vectors/reader_seeds.py`.
+Packed readers see damage to the packing for the most part: what is inside has a reader of its own.
 
 """
 
