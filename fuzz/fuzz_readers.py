@@ -7,9 +7,8 @@ Whatever they are, these hold:
 
 - loading gives a table, or a `RowtuneError` of one line that names the file;
 - it takes no more memory than `MULTIPLE` times the files and `BESIDES` bytes (what an unpacker
-  takes at any size), four times as much where a file is packed, since it may hold that much and
-  becomes a table: what Python and NumPy ask for, touched or not; Arrow's pool; and by how much the
-  process itself grows, which is what unpackers written in C take;
+  takes at any size), and four times what it unpacks: what Python and NumPy ask for, touched or not;
+  Arrow's pool; and by how much the process itself grows, which is what unpackers in C take;
 - it ends, within the seconds of ``-timeout``.
 
     python fuzz/fuzz_readers.py --only npy -max_total_time=600 -rss_limit_mb=1024 -timeout=10
@@ -27,8 +26,9 @@ import sys
 import tempfile
 import tracemalloc
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import atheris
 
@@ -39,7 +39,7 @@ with atheris.instrument_imports(include=["rowtune", "zipfile", "json", "gzip", "
     import rowtune.vectors
     from rowtune import patch_file
     from rowtune.errors import RowtuneError
-    from rowtune.vectors import load
+    from rowtune.vectors import load, unpacking
 
     # What is imported within functions would come too late to be instrumented.
     for _module in pkgutil.iter_modules(rowtune.vectors.__path__):
@@ -52,7 +52,7 @@ from vectors.reader_seeds import Files, lay, patches, readers  # noqa: E402
 MULTIPLE, BESIDES = 100, 1 << 24
 PIECE = 64 << 20  # what an allocator takes from the system at a time, seen: 32 MB
 LONGEST = 2000  # bytes of an input; the seeds have up to 1,500
-PATCH, PACKED = "patch", {"gz", "bz2", "xz", "zst", "zip"}
+PATCH, OF_WHAT_IS_UNPACKED = "patch", 4
 FOLDER = Path(tempfile.mkdtemp(prefix="rowtune-fuzz."))
 
 
@@ -66,6 +66,8 @@ class Target:
 
     def __init__(self, seeds: dict[str, list[Files]]) -> None:
         self.seeds = [(name, files) for name, each in seeds.items() for files in each]
+        self.unpacked = 0  # bytes, in this call
+        unpacking._read_all = self._counted(unpacking._read_all)
 
     def __call__(self, data: bytes) -> None:
         """Read a seed with one of its files replaced, and look at what comes and what it took."""
@@ -78,8 +80,8 @@ class Target:
         shutil.rmtree(FOLDER)
         FOLDER.mkdir()
         path = lay(FOLDER, now)
+        self.unpacked = 0
         allowed = MULTIPLE * sum(map(len, now.values())) + BESIDES
-        allowed *= 4 if name in PACKED else 1
         process = _peak_of_process()
         tracemalloc.reset_peak()
         before, _ = tracemalloc.get_traced_memory()
@@ -89,10 +91,29 @@ class Target:
             "Arrow": pa.default_memory_pool().max_memory(),  # of any input so far
             "the process": _peak_of_process() - process,
         }
+        allowed += OF_WHAT_IS_UNPACKED * self.unpacked
         for what, size in took.items():
             # The process grows by whole pieces that its allocators take from the system.
             allowed += PIECE if what == "the process" else 0
             assert size <= allowed, f"{what} took {size:,} bytes; allowed are {allowed:,}"
+
+    def _counted(self, read_all: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(source: Any, file: Any) -> Any:
+            return read_all(source, _Counting(file, self))
+
+        return counted
+
+
+class _Counting:
+    """A file that is being unpacked, and how much has come out of it."""
+
+    def __init__(self, file: Any, target: Target) -> None:
+        self._file, self._target = file, target
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._file.read(size)
+        self._target.unpacked += len(data)
+        return data
 
 
 def read(name: str, path: Path) -> None:

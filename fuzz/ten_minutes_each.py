@@ -43,11 +43,11 @@ EXPLAINED = f"""\
 Written by `fuzz/ten_minutes_each.py`. An input is a whole small table in which one file has other
 bytes. It fails if reading it ends in anything but a table or an error of one line that names the
 file, if it takes longer than {TIMEOUT_SECONDS} seconds, or if it takes more memory than 100 times
-the bytes of the files and 16 MB, four times as much where they are packed (and 64 MB more for the
-process as a whole, whose peak is for the most part arrays that the fuzzer itself keeps: ten
-thousand reads without it add 0.1 MB). The corpus is what the fuzzer thought worth keeping of its
-inputs, which have up to 2,000 bytes; it begins with the seeds of `tests/vectors/reader_seeds.py`.
-Packed readers see damage to the packing for the most part: what is inside has a reader of its own.
+the bytes of the files, 16 MB, and four times what it unpacks (and 64 MB more for the process as a
+whole, whose peak is for the most part arrays that the fuzzer itself keeps: ten thousand reads
+without it add 0.1 MB). The corpus is what the fuzzer thought worth keeping of its inputs, which
+have up to 2,000 bytes; it begins with the seeds of `tests/vectors/reader_seeds.py`. Packed readers
+see damage to the packing for the most part: what is inside has a reader of its own.
 
 """
 

@@ -54,7 +54,9 @@ def _rows(
         return _copy(block, slots)
     if 8 * chosen <= len(ids):
         # The id of a row that was added is beyond the base. Any other will do, and is written over.
-        out = _base_rows(base, np.minimum(ids, len(base) - 1) if chosen else ids, block.dtype)
+        # Ids of few bits cannot be compared with a length that these cannot hold.
+        within = np.minimum(ids.astype(np.int64, copy=False), len(base) - 1) if chosen else ids
+        out = _base_rows(base, within, block.dtype)
     else:
         out = np.empty((len(ids), base.shape[1]), block.dtype)
         out[~trainable] = rows_of(base, ids[~trainable])

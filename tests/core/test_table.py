@@ -35,6 +35,21 @@ def test_a_lookup_is_a_copy(weights):
     np.testing.assert_array_equal(table.weights, weights)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+@pytest.mark.parametrize("chosen", [0, 1, 5, 40], ids="{} of 40 rows train".format)
+def test_rows_come_from_where_they_are_by_ids_of_any_dtype(dtype, chosen):
+    kept = np.random.default_rng(0).integers(0, 1 << 32, (300, 4), np.uint32).view(np.float32)
+    ids = np.random.default_rng(1).permutation(100).astype(dtype)[:40]
+    for base in (kept, np.asfortranarray(kept), np.repeat(kept, 2, 0)[::2], kept.astype(">f4")):
+        table = Table(base, ids[:chosen])
+        table.block.view(np.uint32)[:] += 1
+        expected = kept.copy().view(np.uint32)
+        expected[ids[:chosen]] += 1
+        assert table.lookup(ids).tobytes() == expected[ids].tobytes()
+        table.grow(kept[:1])
+        assert len(table.lookup(np.append(ids.astype(np.int64), 300))) == 41
+
+
 def test_duplicates_are_summed_before_the_rule_sees_them():
     for name in rules.names():
         twice, once = (Table(np.zeros((3, 2)), rule=name, lr=0.1) for _ in range(2))

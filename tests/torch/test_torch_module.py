@@ -90,9 +90,14 @@ def test_large_rows_are_those_of_torch_too(kind, dtype):
 def test_the_system_is_asked_for_huge_pages_for_a_large_block(train):
     if not Path("/sys/kernel/mm/transparent_hugepage").exists():
         pytest.skip("this system has no huge pages; they are a setting of its kernel")
-    ours = rt.Embedding(1_100_000, 16, train=train)
-    assert "hg" in _flags(ours.block.data_ptr() + ours.block.nbytes // 2)
-    assert "hg" not in _flags(torch.ones(1_100_000, 16).data_ptr() + ours.block.nbytes // 2)
+    torchs = torch.ones(1_100_000, 16)
+    middle = 500_000 * 64
+    assert "hg" not in _flags(torchs.data_ptr() + middle)
+    for ours in (
+        rt.Embedding(1_100_000, 16, train=train),
+        rt.Embedding.from_pretrained(torchs, train=train),
+    ):
+        assert "hg" in _flags(ours.block.data_ptr() + middle)
 
 
 def _flags(address):
@@ -105,7 +110,7 @@ def _flags(address):
             inside = begin <= address < end
         elif inside and first == "VmFlags:":
             return line.split()[1:]
-    return []
+    raise AssertionError(f"no memory at {address}")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -16,7 +16,7 @@ import pytest
 import safetensors.numpy
 
 from rowtune.errors import FormatError
-from rowtune.vectors import Vectors, load, save
+from rowtune.vectors import Vectors, load, save, unpacking
 from rowtune.vectors.opening import MissingFileError
 
 LINES = b"".join(b"w%d %d 0.5 1.5\n" % (i, i) for i in range(30))
@@ -39,15 +39,16 @@ DAMAGED = {
     "tabs": (LINES.replace(b" ", b"\t"), "begins with b'w0.*single spaces between"),
     "empty": (b"", "v.txt: empty; expected a table"),
     "blank": (b"\n\n", "v.txt: empty; expected a table"),
-    "endless line": (b"w" + b" 0" * (1 << 18), "line 1 has 131,071 values and more; expected at m"),
+    "endless line": (
+        b"w" + b" 0" * (1 << 20),
+        "line 1 goes on beyond 1,048,576 bytes; expected at",
+    ),
     "long lines": (
         b"w" + b" 0" * 70_000 + b"\n",
-        "line 1 has 70,000 values; expected at most 32,768",
+        "rows of 70,000 values; expected at most 32,768",
     ),
-    "long line promised": (
-        b"1 999999\nw" + b" 0" * 999_999,
-        "line 1 promises rows of 999,999 values",
-    ),
+    "long line promised": (b"1 999999\nw" + b" 0" * 999_999, "rows of 999,999 values; expected"),
+    "no table, one number": (b"x" * (1 << 20) + b" 19 tail words", "begins with b'xxx"),
     "prose": (b"Once upon a time\nthere was a table\n", "begins with b'Once upon"),
     "binary cut short": (BINARY[:-1], "has room for 1 at most|ends within row 2 of the 2"),
     "binary cut in a word": (BINARY[:-14], "room for 1 at most"),
@@ -134,27 +135,55 @@ def test_archives_that_are_not_unpacked(tmp_path: Path, flags: int) -> None:
         load(tmp_path / "v.zip")
 
 
-def test_what_unpacks_to_far_more_than_a_table_is_refused_while_it_is_small(
-    tmp_path: Path,
+def test_what_unpacks_to_far_more_than_a_table_is_refused_before_all_of_it_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one_line = b"w" + b" 0" * (13 << 20)
-    packed = {
-        "v.gz": gzip.compress(one_line),
-        "v.bz2": bz2.compress(one_line),
-        "v.xz": lzma.compress(one_line),
-        "v.zst": pa.Codec("zstd").compress(one_line, asbytes=True),
-    }
+    # Of a thousand times and a gigabyte, so that little is unpacked.
+    monkeypatch.setattr(unpacking, "_MOST_TIMES", 10)
+    monkeypatch.setattr(unpacking, "_SMALL", 1 << 22)
+    one_line = b"w" + b" 0" * (10 << 20)
+    packed = {"v.bz2": bz2.compress(one_line), "v.xz": lzma.compress(one_line, preset=0)}
+    packed["v.zst"] = pa.Codec("zstd").compress(one_line, asbytes=True)
     for name, data in packed.items():
         (tmp_path / name).write_bytes(data)
     with zipfile.ZipFile(tmp_path / "v.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.txt", one_line)
-    for name in (*packed, "v.zip"):
+    data = bytearray((tmp_path / "v.zip").read_bytes())
+    size = data.index(b"PK\x01\x02") + 24  # of what is unpacked, as the directory has it
+    data[size : size + 4] = (1 << 10).to_bytes(4, "little")
+    (tmp_path / "claims.zip").write_bytes(data)
+    for name in (*packed, "claims.zip"):
         tracemalloc.start()
-        with pytest.raises(FormatError, match=r"bytes, 100 times its size.*unpack it and read"):
+        with pytest.raises(FormatError, match=r"bytes unpack to more than .*unpack it and|damaged"):
             load(tmp_path / name)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 45e6, name
+        assert peak < 12e6, name
+
+
+@pytest.mark.parametrize("ending", ["vec.gz", "vec.bz2", "vec.xz", "vec.zst"])
+def test_a_table_of_zeros_packs_well_and_loads(tmp_path: Path, ending: str) -> None:
+    zeros = Vectors([f"w{i}" for i in range(20_000)], np.zeros((20_000, 300), np.float32))
+    save(zeros, tmp_path / f"v.{ending}")
+    assert load(tmp_path / f"v.{ending}", cache=False).matrix.shape == zeros.matrix.shape
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.vec", "v.tsv"])
+def test_rows_too_long_for_text_are_refused_where_they_are_written(
+    tmp_path: Path, name: str
+) -> None:
+    wide = Vectors(["a", "b"], np.zeros((2, 40_000), np.float32))
+    with pytest.raises(FormatError, match=r"rows of 40,000 values; expected .* save .* as .npy"):
+        save(wide, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    save(wide, tmp_path / "v.bin")  # which is not parsed
+    assert load(tmp_path / "v.bin", cache=False).dim == 40_000
+
+
+def test_rows_that_fill_the_first_quarter_of_a_megabyte_are_read_whole(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 30_000)).astype(np.float32)
+    save(Vectors(["a", "b"], values), tmp_path / "v.txt")
+    assert np.array_equal(load(tmp_path / "v.txt", cache=False).matrix, values)
 
 
 def test_archives_with_several_members(tmp_path: Path) -> None:
@@ -204,7 +233,9 @@ def test_a_member_larger_than_its_archive_is_refused_before_memory_is_asked_for(
     data[size : size + 4] = (1 << 30).to_bytes(4, "little")
     path.write_bytes(data)
     tracemalloc.start()
-    with pytest.raises(FormatError, match=r"matrix.npy is said to have 1,073,741,824 bytes in a f"):
+    with pytest.raises(
+        FormatError, match=r"'matrix.npy' is said to have 1,073,741,824 bytes in a f"
+    ):
         load(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -169,8 +169,8 @@ def _take_columns(
 
 
 def in_chunks(take: Any, out: NDArray[Any], reached: int = 0) -> None:
-    """Call ``take(begin, end)`` for pieces of ``out``, whose rows come from where they count as
-    ``reached`` bytes more: see `rowtune.kernels.reach`.
+    """Call ``take(begin, end)`` for pieces of ``out``, on all threads. Each row counts as its own
+    bytes and those of `rowtune.kernels.reach`.
     """
     rows_per_chunk = max(1, _BYTES_PER_CHUNK // max(1, out[:1].nbytes + reached))
     num_chunks = -(-len(out) // rows_per_chunk)

@@ -16,7 +16,7 @@ from rowtune.torch.checks import as_choice, as_ids
 from rowtune.torch.frozen_storage import FrozenStorage, moved
 from rowtune.torch.init import Init, rows_like
 from rowtune.torch.parameter import RowParameter
-from rowtune.torch.stored import Stored, own_rows, rows_at, widened
+from rowtune.torch.stored import Stored, all_rows, own_rows, rows_at, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ class RowModule(FrozenStorage, nn.Module):
         self._place(weight.device)
         if self.rows.trains_all and self._columns is None:
             self._hold(None)
-            rows = widened(weight, scales).to(dtype, copy=not own and scales is None)
+            rows = weight.to(dtype) if own else all_rows(weight, scales, dtype)
         else:
             only_padding = chosen.trains_all and pad is not None and self._columns is None
             if only_padding:

@@ -91,6 +91,14 @@ def rows_at(values: Tensor, scales: Tensor | None, ids: Tensor) -> Tensor:
     return widened(values.index_select(0, ids), scales.index_select(0, ids))
 
 
+def all_rows(values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """A copy of all rows (N, D), to keep as a block."""
+    if scales is not None:
+        return widened(values, scales).to(dtype)
+    count, width = values.shape
+    return empty_rows(count, width, dtype, values.device).copy_(values.detach())
+
+
 def own_rows(values: Tensor, scales: Tensor | None, ids: Tensor) -> Tensor:
     """The same to keep, as a block."""
     if scales is not None:

@@ -67,7 +67,10 @@ def empty_rows(count: int, width: int, dtype: Any = None, device: Any = None) ->
     is_plain = type(like) is torch.Tensor and like.device.type == "cpu" and like.dtype in _MEMORY
     if not is_plain or count * width * like.element_size() < _LARGE:
         return torch.empty(count, width, dtype=dtype, device=device)
-    return over(np.empty((count, width), _MEMORY[like.dtype]), like.dtype)
+    try:
+        return over(np.empty((count, width), _MEMORY[like.dtype]), like.dtype)
+    except MemoryError:  # torch says so in its own way
+        return torch.empty(count, width, dtype=dtype, device=device)
 
 
 def over_memory_of(trained: Trained) -> Trained:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.errors import FormatError
-from rowtune.vectors.sniff import is_number
+from rowtune.vectors.sniff import is_number, refuse_wide
 from rowtune.vectors.vectors import Progress
 from rowtune.vectors.words import Bytes, Words
 
@@ -49,6 +49,7 @@ def parse_rows(name: str, data: Bytes, progress: Progress | None = None) -> NDAr
     body = data[: end_of_rows(data, 0)]
     first = body[: 1 << 24].tobytes().partition(b"\n")[0]
     dim = first.count(b"\t") + 1
+    refuse_wide(name, dim)
     total = count_rows(body)
     if 2 * total * dim > len(body) + 1:  # a digit and a tab or newline for each value
         raise _first_fault(name, body, dim, 1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from rowtune.errors import FormatError
-from rowtune.vectors.sniff import Layout
+from rowtune.vectors.sniff import Layout, refuse_wide
 from rowtune.vectors.vectors import Progress
 from rowtune.vectors.words import Bytes, Words
 
@@ -54,6 +54,7 @@ def parse_text(
     """
     from rowtune.vectors.repair import parse_repaired  # noqa: PLC0415  (it imports this file)
 
+    refuse_wide(name, layout.dim)
     body = data[layout.body : end_of_rows(data, layout.body)]
     total = count_rows(body)
     matrix = np.empty((total, layout.dim), np.float32)

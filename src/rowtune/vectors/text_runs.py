@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rowtune.tables.mapped_pages import forget
 from rowtune.vectors.repair import parse_repaired
-from rowtune.vectors.sniff import Layout
+from rowtune.vectors.sniff import Layout, refuse_wide
 from rowtune.vectors.text import check_promise, end_of_rows, parse_clean, segments
 from rowtune.vectors.vectors import Progress
 from rowtune.vectors.words import Bytes, Words
@@ -38,6 +38,7 @@ def text_runs(
     FormatError
         As `parse_text`; a wrong number of rows is found after the last run.
     """
+    refuse_wide(name, layout.dim)
     body = data[layout.body : end_of_rows(data, layout.body)]
     row = 0
     for start, stop in segments(body, _RUN_BYTES):

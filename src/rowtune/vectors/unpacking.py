@@ -24,8 +24,8 @@ PACKINGS = {
 }
 _PROGRAMS = {"gz": "gzip", "bz2": "bzip2", "xz": "xz", "zst": "zstd"}
 _PIECE = 1 << 20  # bytes
-# Vectors pack to a half or a third. What unpacks to more than this, and is not small, is damage.
-_MOST_TIMES, _SMALL = 100, 1 << 24
+# Vectors pack to a half or a third, and zeros to a thousandth. What unpacks to more is damage.
+_MOST_TIMES, _SMALL = 1_000, 1 << 30
 _SEVEN_ZIP = b"7z\xbc\xaf"
 MAGICS = (*PACKINGS, *ZIP, _SEVEN_ZIP)
 
@@ -95,27 +95,24 @@ def first_bytes(source: Source, count: int) -> bytes:
 
 
 def _unpack(source: Source) -> Bytes:
-    """All that is packed; a piece at a time, since a few damaged bytes can stand for gigabytes."""
-    most, data = _most_bytes(source), bytearray()
     with unpacking(source) as file:
-        while piece := file.read(_PIECE):
-            data += piece
-            if len(data) > most:
-                raise _too_much(source, most)
+        return _read_all(source, file)
+
+
+def _read_all(source: Source, file: BinaryIO) -> Bytes:
+    """All that is packed, a piece at a time: a few damaged bytes can stand for gigabytes."""
+    size, data = source.path.stat().st_size, bytearray()
+    most = _MOST_TIMES * size + _SMALL
+    while piece := file.read(_PIECE):
+        data += piece
+        if len(data) > most:
+            raise FormatError(
+                f"{source.name}: its {size:,} bytes unpack to more than {most:,}, as those of no "
+                "table of vectors do; if it is one, unpack it and read what comes out"
+            )
     unpacked = np.frombuffer(data, np.uint8)
     unpacked.flags.writeable = False
     return unpacked
-
-
-def _most_bytes(source: Source) -> int:
-    return _MOST_TIMES * source.path.stat().st_size + _SMALL
-
-
-def _too_much(source: Source, most: int) -> FormatError:
-    return FormatError(
-        f"{source.name}: unpacks to more than {most:,} bytes, {_MOST_TIMES} times its size, as no "
-        "table of vectors does; if it is one, unpack it and read what comes out"
-    )
 
 
 def _reader(source: Source, packing: str) -> Any:
@@ -228,7 +225,8 @@ def _check_sizes(archive: Any, size: int) -> None:
     """
     for info in archive.infolist():
         if info.compress_size > size:
-            said = f"{info.filename} is said to have {info.compress_size:,} bytes"
+            name = repr(info.filename)[:80]  # which may be anything, lines included
+            said = f"{name} is said to have {info.compress_size:,} bytes"
             raise ValueError(f"{said} in a file of {size:,}")
 
 
@@ -240,10 +238,8 @@ def read_member(source: Source, archive: Any, member: str) -> Bytes:
     FormatError
         If it is damaged, or unpacks to more than a table of vectors does.
     """
-    most = _most_bytes(source)
-    if archive.getinfo(member).file_size > most:
-        raise _too_much(source, most)
-    return np.frombuffer(archive.read(member), np.uint8)
+    with archive.open(member) as file:
+        return _read_all(source, file)
 
 
 def _unzip(source: Source) -> Bytes:

@@ -18,7 +18,7 @@ from rowtune.vectors.arrays import MATRIX, OFFSETS, WORDS
 from rowtune.vectors.kinds import Kind, kind_of
 from rowtune.vectors.pair import replacing_pair
 from rowtune.vectors.refusing import refuse_misread
-from rowtune.vectors.sniff import HEAD_BYTES, sniff
+from rowtune.vectors.sniff import HEAD_BYTES, refuse_wide, sniff
 from rowtune.vectors.unpacking import packing_into
 from rowtune.vectors.vectors import Progress, Vectors
 from rowtune.vectors.words import Words
@@ -116,6 +116,7 @@ def _save_text(vectors: Vectors, name: str, kind: Kind, progress: Progress | Non
     from rowtune.vectors.text_out import text_lines  # noqa: PLC0415  (imports pyarrow)
 
     rows, dim = len(vectors), vectors.dim
+    refuse_wide(name, dim)
     first = header(kind, rows, dim)
     if not first and not rows:
         raise FormatError(
