@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ PACKINGS = {
     **{b"BZh%d1AY&SY" % level: "bz2" for level in range(1, 10)},
 }
 _PROGRAMS = {"gz": "gzip", "bz2": "bzip2", "xz": "xz", "zst": "zstd"}
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PIECE = 1 << 20  # bytes
 # Vectors pack to a half or a third, and zeros to a thousandth. What unpacks to more is damage.
 _MOST_TIMES, _SMALL = 1_000, 1 << 30
@@ -205,7 +207,7 @@ def opened_zip(source: Source) -> Iterator[Any]:
             if any(info.compress_type == zipfile.ZIP_LZMA for info in archive.infolist()):
                 # Nothing guards its header: one damaged byte asks for a dictionary of gigabytes.
                 raise NotImplementedError("a zip archive packed by LZMA; expected deflate")
-            _check_sizes(archive, source.path.stat().st_size)
+            _check_members(archive, source.path.stat().st_size)
             yield archive
     except FormatError:
         raise
@@ -219,14 +221,15 @@ def opened_zip(source: Source) -> Iterator[Any]:
         ) from None
 
 
-def _check_sizes(archive: Any, size: int) -> None:
-    """Raise `ValueError` for a member that is said to be larger than the file: Python would ask for
-    all of that memory before it reads the first byte.
+def _check_members(archive: Any, size: int) -> None:
+    """Raise `ValueError` for a member that is said to be larger than the file (Python would ask for
+    all of that memory before it reads the first byte), or whose name is none: messages show it.
     """
     for info in archive.infolist():
+        if _CONTROL.search(info.filename):
+            raise ValueError(f"a member is called {info.filename[:40]!r}")
         if info.compress_size > size:
-            name = repr(info.filename)[:80]  # which may be anything, lines included
-            said = f"{name} is said to have {info.compress_size:,} bytes"
+            said = f"{info.filename[:80]} is said to have {info.compress_size:,} bytes"
             raise ValueError(f"{said} in a file of {size:,}")
 
 
