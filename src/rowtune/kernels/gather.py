@@ -98,26 +98,47 @@ def take_rows(
 
 
 @numba.njit(nogil=True)
-def _take(
-    base: Any, base_step: int, block: Any, ids: Any, slots: Any, out: Any, begin: int, end: int
-) -> None:
-    for i in range(begin, end):
-        soon = i + _ROWS_AHEAD
-        if soon < end:
-            if slots[soon] >= 0:
-                prefetch_row(block, np.int64(slots[soon]))
-            else:
-                prefetch_row(base, np.int64(ids[soon]) * base_step)
-        if slots[i] >= 0:
-            copy_row(block[slots[i]], out[i])
-        else:
-            copy_row(base[ids[i] * base_step], out[i])
-
-
-@numba.njit(nogil=True)
 def copy_row(row: Any, out: Any) -> None:
     for j in range(out.shape[0]):
         out[j] = row[j]
+
+
+def taking(put: Any, ask: Any) -> Any:
+    """The compiled loop over positions, around one way to ``put`` a frozen row into the output and
+    to ``ask`` for it ahead. Both are part of it: handed over in every call, a compiled function
+    would take longer to be told from others than a small batch does.
+    """
+
+    @numba.njit(nogil=True)
+    def take(
+        base: Any, more: Any, block: Any, ids: Any, slots: Any, out: Any, begin: int, end: int
+    ) -> None:
+        for i in range(begin, end):
+            soon = i + _ROWS_AHEAD
+            if soon < end:
+                if slots[soon] >= 0:
+                    prefetch_row(block, np.int64(slots[soon]))
+                else:
+                    ask(base, more, np.int64(ids[soon]))
+            if slots[i] >= 0:
+                copy_row(block[slots[i]], out[i])
+            else:
+                put(base, more, np.int64(ids[i]), out, i)
+
+    return take
+
+
+@numba.njit(nogil=True)
+def _put(base: Any, base_step: int, row: int, out: Any, place: int) -> None:
+    copy_row(base[row * base_step], out[place])
+
+
+@numba.njit(nogil=True)
+def _ask(base: Any, base_step: int, row: int) -> None:
+    prefetch_row(base, row * base_step)
+
+
+_take = taking(_put, _ask)
 
 
 def take_columns(

@@ -61,7 +61,7 @@ def _add_listed(codes: Any, values: Any, row: int, weight: Any, total: Any) -> N
 
 
 def _summing(add: Any, ask: Any) -> Any:
-    """The loop over the bags, around one way of widening: see `rowtune.kernels.widening`."""
+    """The loop over the bags, around one way of widening: see `gather.taking`."""
 
     @numba.njit(nogil=True)
     def sum_bags(

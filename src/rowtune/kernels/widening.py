@@ -8,11 +8,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from rowtune.kernels.gather import copy_row, in_chunks
+from rowtune.kernels.gather import in_chunks, taking
 from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.reach import reach
 
-_ROWS_AHEAD = 8  # how far in front of its use a row is asked for
 # The float32 of every float16, as bits: a quarter of a megabyte, and NumPy's own answer for each.
 HALVES: NDArray[np.uint32] = (
     np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32).view(np.uint32)
@@ -88,30 +87,6 @@ def _shift(codes: Any, nothing: Any, row: int, out: Any, place: int) -> None:  #
         out[place, j] = np.uint32(codes[row, j]) << np.uint32(16)
 
 
-def _taking(widen: Any, ask: Any) -> Any:
-    """The loop over the rows, around one way of widening them: handed over in every call, a
-    compiled function would take longer to be told from others than a small batch does.
-    """
-
-    @numba.njit(nogil=True)
-    def take(
-        codes: Any, more: Any, block: Any, ids: Any, slots: Any, out: Any, begin: int, end: int
-    ) -> None:
-        for i in range(begin, end):
-            soon = i + _ROWS_AHEAD
-            if soon < end:
-                if slots[soon] >= 0:
-                    prefetch_row(block, np.int64(slots[soon]))
-                else:
-                    ask(codes, more, np.int64(ids[soon]))
-            if slots[i] >= 0:
-                copy_row(block[slots[i]], out[i])
-            else:
-                widen(codes, more, np.int64(ids[i]), out, i)
-
-    return take
-
-
-_take_scaled = _taking(_scale, ask_scaled)
-_take_halves = _taking(_half, ask_bits)
-_take_bfloats = _taking(_shift, ask_bits)
+_take_scaled = taking(_scale, ask_scaled)
+_take_halves = taking(_half, ask_bits)
+_take_bfloats = taking(_shift, ask_bits)

@@ -100,7 +100,7 @@ def all_rows(values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tenso
 
 
 def own_rows(values: Tensor, scales: Tensor | None, ids: Tensor) -> Tensor:
-    """The same to keep, as a block."""
+    """Rows (n, D) of ids in range (n,), as floats, to keep as a block."""
     if scales is not None:
         return rows_at(values, scales, ids)
     new = empty_rows(len(ids), values.shape[1], values.dtype, values.device)
