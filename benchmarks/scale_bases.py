@@ -4,8 +4,8 @@ Run it as ``python benchmarks/scale_bases.py``; `opening`, `lookups` and `qualit
 one table each. Files of holes take no disk; those of `lookups` take 1.8 GB for as long as it runs.
 
 * floor of a lookup: every row that is asked for read from where it is, in the base's own bits, and
-  written as float32 bits nobody computed: one compiled pass on one thread, each row asked for 16
-  ahead. So few rows are worth no second thread, to ours either.
+  written as float32 bits nobody computed: one compiled pass on one thread, each row asked for 8
+  ahead. A second one, woken for so few rows, takes as long as it saves.
 * No two lookups ask for the same rows within 64 batches: what one has read would be in the cache
   for the next.
 * rivals in the same rounds: torch's embedding on the float32 table; NumPy's own indexing and, where
@@ -36,7 +36,8 @@ import rowtune
 import rowtune.torch as rt
 from rowtune import base as base_room
 from rowtune.kernels.prefetch import prefetch_row
-from rowtune.kernels.threads import for_each_chunk, get_num_threads
+from rowtune.kernels.row_copy import copy_row
+from rowtune.kernels.threads import get_num_threads
 
 HUGE, ROWS, WIDTH, BATCH, CHOSEN, BATCHES, ROUNDS = 80_000_000, 4_000_000, 64, 4_096, 1_000, 64, 100
 KINDS = ("float32", "float16", "bfloat16", "int8")
@@ -151,24 +152,20 @@ OPENING = [
 
 
 @numba.njit(nogil=True)
-def _copy(codes, ids, out, begin, end):
-    width = codes.shape[1]
+def _copy(codes, ids, copied, rest, begin, end):
     for i in range(begin, end):
         if i + 8 < end:
             prefetch_row(codes, ids[i + 8])
-        for j in range(width):
-            out[i, j] = codes[ids[i], j]
-        for j in range(width, out.shape[1]):
-            out[i, j] = 0
+        copy_row(codes, ids[i], copied, i)
+        for j in range(rest.shape[1]):
+            rest[i, j] = 0
 
 
-def floor(codes: np.ndarray, ids: np.ndarray, out: np.ndarray) -> None:
-    """Rows as 32-bit words from where they are to the front of each row, and zeros behind, by all
-    threads: no id is checked, none is looked for in the block, and ``out`` is there.
+def floor(codes: np.ndarray, ids: np.ndarray, copied: np.ndarray, rest: np.ndarray) -> None:
+    """Rows as 32-bit words from where they are, and as many zeros as float32 has more, by one
+    thread: no id is checked, none is looked for in the block, and what is written to is there.
     """
-    parts = get_num_threads()
-    edges = np.linspace(0, len(ids), parts + 1).astype(int)
-    for_each_chunk(lambda c: _copy(codes, ids, out, edges[c], edges[c + 1]), parts)
+    _copy(codes, ids, copied, rest, 0, len(ids))
 
 
 def bases(folder: Path) -> Iterator[tuple[str, str, Any]]:
@@ -191,11 +188,12 @@ def ways(kind: str, base: Any) -> dict[str, Callable[[np.ndarray], Any]]:
     module = rt.Embedding.from_pretrained(base, train=np.arange(CHOSEN))
     codes = base if kind == "float32" else base.codes
     words = codes.view(np.uint32)
-    out = np.empty((BATCH, WIDTH), np.uint32)
+    copied = np.empty((BATCH, words.shape[1]), np.uint32)
+    rest = np.empty((BATCH, WIDTH - words.shape[1]), np.uint32)
     with torch.no_grad():
         module(torch.arange(3))
     found: dict[str, Callable[[np.ndarray], Any]] = {
-        "floor": lambda ids: floor(words, ids, out),
+        "floor": lambda ids: floor(words, ids, copied, rest),
         "Table.lookup": table.lookup,
         "torch Embedding (ours)": lambda ids: module(torch.from_numpy(ids)),
         "NumPy by hand": (lambda ids: base[ids]) if kind == "float32" else base.rows,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.reach import reach
+from rowtune.kernels.row_copy import copy_row
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.rows import check_range
 
@@ -97,12 +98,6 @@ def take_rows(
     in_chunks(take, out, reach(max(base, block, key=lambda rows: rows.nbytes)))
 
 
-@numba.njit(nogil=True)
-def copy_row(row: Any, out: Any) -> None:
-    for j in range(out.shape[0]):
-        out[j] = row[j]
-
-
 def taking(put: Any, ask: Any) -> Any:
     """The compiled loop over positions, around one way to ``put`` a frozen row into the output and
     to ``ask`` for it ahead. Both are part of it: handed over in every call, a compiled function
@@ -121,7 +116,7 @@ def taking(put: Any, ask: Any) -> Any:
                 else:
                     ask(base, more, np.int64(ids[soon]))
             if slots[i] >= 0:
-                copy_row(block[slots[i]], out[i])
+                copy_row(block, np.int64(slots[i]), out, i)
             else:
                 put(base, more, np.int64(ids[i]), out, i)
 
@@ -130,7 +125,7 @@ def taking(put: Any, ask: Any) -> Any:
 
 @numba.njit(nogil=True)
 def _put(base: Any, base_step: int, row: int, out: Any, place: int) -> None:
-    copy_row(base[row * base_step], out[place])
+    copy_row(base, row * base_step, out, place)
 
 
 @numba.njit(nogil=True)
@@ -181,9 +176,9 @@ def _take_columns(
 ) -> None:
     for i in range(begin, end):
         if ids[i] < base_rows:
-            copy_row(base[ids[i] * base_step], out[i])
+            copy_row(base, np.int64(ids[i]) * base_step, out, i)
         else:
-            copy_row(added[ids[i] - base_rows], out[i])
+            copy_row(added, np.int64(ids[i]) - base_rows, out, i)
         if slots[i] >= 0:
             for c in range(columns.shape[0]):
                 out[i, columns[c]] = block[slots[i], c]

@@ -9,15 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.kernels.bags import in_bags
+from rowtune.kernels.halves import bits_of_bfloat16, bits_of_float16
 from rowtune.kernels.prefetch import prefetch_row
-from rowtune.kernels.widening import HALVES, ask_bits, ask_scaled
+from rowtune.kernels.widening import ask_bits, ask_scaled
 
 _ROWS_AHEAD = 8  # how far in front of its use a row is asked for
-# The float32 of every float16, and of every bfloat16.
-_OF_HALVES: NDArray[np.float32] = HALVES.view(np.float32)
-_OF_BFLOATS: NDArray[np.float32] = (np.arange(1 << 16, dtype=np.uint32) << np.uint32(16)).view(
-    np.float32
-)
 
 
 def sum_widened_bags(
@@ -36,13 +32,13 @@ def sum_widened_bags(
     """As `rowtune.kernels.bags.sum_bags`, of int8 codes with ``scales``, or of the bits (uint16) of
     float16 or bfloat16.
     """
-    kernel, more = _sum_scaled, scales
+    kernel = _sum_scaled
     if scales is None:
-        kernel, more = _sum_listed, _OF_HALVES if are_halves else _OF_BFLOATS
+        kernel = _sum_float16 if are_halves else _sum_bfloat16
     bags = bounds, weights, padding, mean, out
 
     def work(begin: int, end: int) -> None:
-        kernel(codes, more, block, ids, slots, *bags, begin, end)
+        kernel(codes, scales, block, ids, slots, *bags, begin, end)
 
     in_bags(work, len(ids), len(out), block[:1].nbytes)
 
@@ -55,9 +51,15 @@ def _add_scaled(codes: Any, scales: Any, row: int, weight: Any, total: Any) -> N
 
 
 @numba.njit(nogil=True)
-def _add_listed(codes: Any, values: Any, row: int, weight: Any, total: Any) -> None:
+def _add_float16(codes: Any, nothing: Any, row: int, weight: Any, total: Any) -> None:  # noqa: ARG001
     for j in range(total.shape[0]):
-        total[j] += weight * values[codes[row, j]]
+        total[j] += weight * np.uint32(bits_of_float16(codes[row, j])).view(np.float32)
+
+
+@numba.njit(nogil=True)
+def _add_bfloat16(codes: Any, nothing: Any, row: int, weight: Any, total: Any) -> None:  # noqa: ARG001
+    for j in range(total.shape[0]):
+        total[j] += weight * np.uint32(bits_of_bfloat16(codes[row, j])).view(np.float32)
 
 
 def _summing(add: Any, ask: Any) -> Any:
@@ -108,4 +110,5 @@ def _summing(add: Any, ask: Any) -> Any:
 
 
 _sum_scaled = _summing(_add_scaled, ask_scaled)
-_sum_listed = _summing(_add_listed, ask_bits)
+_sum_float16 = _summing(_add_float16, ask_bits)
+_sum_bfloat16 = _summing(_add_bfloat16, ask_bits)

@@ -9,13 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rowtune.kernels.gather import in_chunks, taking
+from rowtune.kernels.halves import bits_of_bfloat16, bits_of_float16
 from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.reach import reach
-
-# The float32 of every float16, as bits: a quarter of a megabyte, and NumPy's own answer for each.
-HALVES: NDArray[np.uint32] = (
-    np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32).view(np.uint32)
-)
 
 
 def take_scaled(
@@ -47,10 +43,10 @@ def take_bits(
     NaN payloads arrive as NumPy widens them.
     """
 
-    kernel = _take_halves if are_halves else _take_bfloats
+    kernel = _take_float16 if are_halves else _take_bfloat16
 
     def take(begin: int, end: int) -> None:
-        kernel(codes, HALVES, block, ids, slots, out, begin, end)
+        kernel(codes, None, block, ids, slots, out, begin, end)
 
     in_chunks(take, out, reach(codes))
 
@@ -69,24 +65,24 @@ def ask_bits(codes: Any, more: Any, row: int) -> None:  # noqa: ARG001
 
 
 @numba.njit(nogil=True)
-def _scale(codes: Any, scales: Any, row: int, out: Any, place: int) -> None:
+def _put_scaled(codes: Any, scales: Any, row: int, out: Any, place: int) -> None:
     factor = scales[row]
     for j in range(out.shape[1]):
         out[place, j] = np.float32(codes[row, j]) * factor
 
 
 @numba.njit(nogil=True)
-def _half(codes: Any, table: Any, row: int, out: Any, place: int) -> None:
+def _put_float16(codes: Any, nothing: Any, row: int, out: Any, place: int) -> None:  # noqa: ARG001
     for j in range(out.shape[1]):
-        out[place, j] = table[codes[row, j]]
+        out[place, j] = bits_of_float16(codes[row, j])
 
 
 @numba.njit(nogil=True)
-def _shift(codes: Any, nothing: Any, row: int, out: Any, place: int) -> None:  # noqa: ARG001
+def _put_bfloat16(codes: Any, nothing: Any, row: int, out: Any, place: int) -> None:  # noqa: ARG001
     for j in range(out.shape[1]):
-        out[place, j] = np.uint32(codes[row, j]) << np.uint32(16)
+        out[place, j] = bits_of_bfloat16(codes[row, j])
 
 
-_take_scaled = taking(_scale, ask_scaled)
-_take_halves = taking(_half, ask_bits)
-_take_bfloats = taking(_shift, ask_bits)
+_take_scaled = taking(_put_scaled, ask_scaled)
+_take_float16 = taking(_put_float16, ask_bits)
+_take_bfloat16 = taking(_put_bfloat16, ask_bits)
