@@ -4,8 +4,8 @@ Run it as ``python benchmarks/bench_update.py``. 32,768 ids a batch from Zipf's 
 table of 4,000,000 rows and one of 400,000 with the same number of touched rows in every batch.
 
 * floor: with the groups given, read each gradient once and read and write weights, m and v of the
-  touched rows once, in id order, on as many threads. No check, no grouping, no arithmetic to speak
-  of. It works on the table's own arrays.
+  touched rows once, in id order, each asked for ahead, on as many threads. No check, no grouping,
+  no arithmetic to speak of. It works on the table's own arrays.
 * SparseAdam: torch's, on the same gradients, its sum over duplicates (coalesce) included.
 * NumPy: the same lazy Adam by hand: unique, add.at, fancy indexing.
 
@@ -24,6 +24,7 @@ from measured import machine, median, publish, spread
 
 from rowtune import Table
 from rowtune.kernels.grouping import group
+from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.threads import for_each_chunk, get_num_threads
 
 SMALL, LARGE, WIDTH, BATCH, BATCHES, ROUNDS = 400_000, 4_000_000, 64, 32_768, 8, 12
@@ -35,6 +36,11 @@ EPS = 1e-15  # SparseAdam puts it beside the uncorrected root; so small, the ste
 def _read_and_write(block, m, v, unique, starts, order, grads, nothing, begin, end):
     seen = np.float32(0)
     for i in range(begin, end):
+        if i + 8 < end:
+            ahead = np.int64(unique[i + 8])
+            prefetch_row(block, ahead)
+            prefetch_row(m, ahead)
+            prefetch_row(v, ahead)
         for p in range(starts[i], starts[i + 1]):
             grad = grads[order[p]]
             for j in range(grad.shape[0]):

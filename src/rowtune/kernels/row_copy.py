@@ -27,14 +27,15 @@ def copy_row(typing_context: Any, source: Any, row: Any, target: Any, place: Any
         raise errors.TypingError("rows are copied between C-contiguous matrices")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def address(array: int, at: int) -> tuple[Any, Any]:
+        def fields_and_start(array: int, at: int) -> tuple[Any, Any]:
             fields = context.make_array(signature.args[array])(context, builder, arguments[array])
-            row_bytes = builder.extract_value(fields.strides, 0)
-            offset = builder.mul(arguments[at], row_bytes)
-            return builder.gep(builder.bitcast(fields.data, _BYTES), [offset]), row_bytes
+            offset = builder.mul(arguments[at], builder.extract_value(fields.strides, 0))
+            return fields, builder.gep(builder.bitcast(fields.data, _BYTES), [offset])
 
-        start, _ = address(0, 1)
-        end, row_bytes = address(2, 3)
+        _, start = fields_and_start(0, 1)
+        # By its width: the stride of a matrix of one row can be anything.
+        fields, end = fields_and_start(2, 3)
+        row_bytes = builder.mul(builder.extract_value(fields.shape, 1), fields.itemsize)
         cgutils.raw_memcpy(builder, end, start, row_bytes, 1)
         return context.get_dummy_value()
 
