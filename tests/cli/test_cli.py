@@ -285,7 +285,7 @@ from rowtune import engines
 from rowtune.cli.app import main
 
 def run(*arguments):
-    raise KeyboardInterrupt
+    {interrupted}
 
 engines.run_six_items = run
 sys.argv = ["rowtune", "six-items", "--json", "six.json"]
@@ -293,9 +293,17 @@ main()
 """
 
 
-def test_ctrl_c_says_so_and_leaves_nothing(tmp_path):
+INTERRUPTIONS = [
+    "raise KeyboardInterrupt",
+    # Between a kernel of numba's and what called it.
+    "raise SystemError('returned a result with an exception set') from KeyboardInterrupt()",
+]
+
+
+@pytest.mark.parametrize("interrupted", INTERRUPTIONS)
+def test_ctrl_c_says_so_and_leaves_nothing(tmp_path, interrupted):
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED],
+        [sys.executable, "-c", INTERRUPTED.format(interrupted=interrupted)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -306,6 +314,14 @@ def test_ctrl_c_says_so_and_leaves_nothing(tmp_path):
     assert "stopped" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_another_error_of_the_interpreter_is_not_taken_for_ctrl_c(tmp_path):
+    script = INTERRUPTED.format(interrupted="raise SystemError('of another kind')")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "SystemError: of another kind" in done.stderr
 
 
 def test_the_rules_are_shown_with_source_equality_state_and_catch_up(rowtune):

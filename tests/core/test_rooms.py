@@ -16,7 +16,7 @@ ROOT = Path(rowtune.__file__).parent
 # From the bottom up. A room may import itself and the rooms above it in this list, never below.
 ROOMS = [
     ["errors"],
-    ["places"],
+    ["places", "signals"],
     ["atomic", "checksum", "keys", "row_memory", "rows", "rules", "finite", "bounds", "quantized"],
     ["tables"],
     ["step", "base", "ledger", "state_folder"],

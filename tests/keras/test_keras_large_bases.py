@@ -157,3 +157,26 @@ for kind in ("float32", "int8"):
 
 def test_20_gb_take_memory_for_what_is_looked_up(tmp_path):
     assert len(growth.of(PROGRAM, tmp_path, KERAS_BACKEND=BACKEND).splitlines()) == 2
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the exporters of JAX and PyTorch fail by themselves")
+def test_an_export_holds_codes_and_refuses_a_map(tmp_path):
+    """It would be written, and fail in the process that serves it."""
+    import tensorflow as tf
+
+    ids = np.array([[3, 3, 5, 20]])
+    for kind in ("int8", "map int8"):
+        given, _ = base_of(kind, tmp_path / kind)
+        layer = rk.Embedding(N, D, weights=given, train=TRAIN, name="words")
+        model = keras.Sequential([keras.Input((4,), dtype="int64"), layer])
+        expected = model.predict_on_batch(ids)
+        folder = tmp_path / "exported" / kind
+        if kind == "int8":
+            model.export(folder, verbose=False)
+            loaded = tf.saved_model.load(str(folder))
+            np.testing.assert_array_equal(loaded.serve(tf.constant(ids)), expected)
+        else:
+            with pytest.raises(RowtuneError, match=r"get_layer\('words'\).merge\(\)"):
+                model.export(folder, verbose=False)
+            assert not folder.exists()
+            model.save(tmp_path / "model.keras")  # which does not hold it either, and is no export

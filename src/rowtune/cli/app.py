@@ -26,6 +26,7 @@ from rowtune.cli.six_items import six_items
 from rowtune.cli.tokens import tokens
 from rowtune.cli.verify import verify
 from rowtune.errors import RowtuneError
+from rowtune.signals import raised_by_handler
 
 # In the order in which one has need of them; a line each, so that all fit one screen.
 _VECTORS: dict[Callable[..., None], str] = {
@@ -101,6 +102,11 @@ def main() -> None:
             _say_stopped()
         raise
     except KeyboardInterrupt:  # while Typer was not looking
+        _say_stopped()
+        sys.exit(_INTERRUPTED)
+    except SystemError as error:
+        if not isinstance(raised_by_handler(error), KeyboardInterrupt):
+            raise
         _say_stopped()
         sys.exit(_INTERRUPTED)
 

@@ -9,9 +9,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from rowtune.errors import IdError, ShapeError
+from rowtune.errors import ShapeError
 from rowtune.keras import blocks, choice, frozen, stored
 from rowtune.keras.backend import backend
+from rowtune.keras.ids import as_ids
 from rowtune.keras.weights import as_it_is, as_matrix, dtype_of, on_host
 from rowtune.on_host import OnHost
 from rowtune.quantized import Quantized, quantize
@@ -169,7 +170,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         """
         if self.is_mapped and self.base is None:
             frozen.refuse_without(self.name)
-        return ops.cast(self._table(self._as_ids(inputs)), self.compute_dtype)
+        return ops.cast(self._table(as_ids(inputs, self.input_dim)), self.compute_dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:  # noqa: ARG002 - Keras's name
         """Which ids are not 0, with ``mask_zero``."""
@@ -243,6 +244,12 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         """
         stored.load(self, store)
 
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """What TensorFlow saves, where it is the backend."""
+        if save_type == "savedmodel" and self.is_mapped:
+            frozen.refuse_export(self.name)
+        return super()._trackable_children(save_type, **kwargs)
+
     # --- making --------------------------------------------------------------------------------
 
     def _take(self, weights: Any) -> None:
@@ -304,23 +311,6 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         )
         blocks.mark(self.block)
         self._table = backend().table_of(self)
-
-    def _as_ids(self, inputs: Any) -> Any:
-        dtype = dtype_of(inputs)
-        if dtype.startswith(("int", "uint")):
-            return inputs
-        if dtype == "bool":
-            raise IdError("ids are booleans; expected integers")
-        if self.input_dim > _LARGEST_WHOLE.get(dtype, 1 << 53):
-            raise IdError(
-                f"ids are {dtype}, which has no place for all of {self.input_dim} ids; write "
-                'keras.Input(..., dtype="int32")'
-            )
-        return ops.cast(inputs, "int32")  # as Keras's own layer, whose inputs are floats by default
-
-
-# Up to which a float type has every whole number.
-_LARGEST_WHOLE = {"bfloat16": 1 << 8, "float16": 1 << 11, "float32": 1 << 24}
 
 
 def _plain(chosen: Any) -> Any:

@@ -95,3 +95,12 @@ def refuse_without(name: str) -> None:
         f"{name}: the base was in a memory map, which is not in the file of a model; "
         f"write model.get_layer({name!r}).attach(weights), with that table"
     )
+
+
+def refuse_export(name: str) -> None:
+    """Raise for a program that would ask this process for rows when it runs in another."""
+    raise RowtuneError(
+        f"{name}: the base is in a memory map of this process, which an exported model cannot "
+        f"hold; export a model whose layer has weights=model.get_layer({name!r}).merge(), or "
+        "rowtune.quantize(...) of that for a quarter of the room"
+    )

@@ -8,6 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from rowtune.signals import returned
+
 _FEWEST_BITS, _MOST_BITS = 4, 11  # of a digit: its counters fit the first-level cache
 _LOW = np.int64(0xFFFFFFFF)
 
@@ -23,12 +25,12 @@ class Groups(NamedTuple):
 
 def group(slots: NDArray[np.int32]) -> Groups:
     """Sort the trainable positions of a batch by slot; -1 (frozen) is left out."""
-    return Groups(*group_slots(slots))
+    return Groups(*returned(group_slots, slots))
 
 
 def group_unique(slots: NDArray[np.int32]) -> Groups:
     """The same where slots ascend and none comes twice: nothing to sort."""
-    unique, order = _keep_trainable(slots)
+    unique, order = returned(_keep_trainable, slots)
     starts = np.arange(len(unique) + 1)
     return Groups(unique, starts, order, min(1, len(unique)))
 

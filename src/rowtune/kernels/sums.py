@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rowtune.kernels.prefetch import prefetch_row
 from rowtune.kernels.threads import for_each_chunk
+from rowtune.signals import returned
 
 SEGMENT = 256  # positions that are summed in one go; a longer group is cut
 _SEGMENTS_PER_CHUNK = 64  # fewer are summed before another thread has woken up
@@ -51,7 +52,7 @@ def sum_long_groups(
     starts: NDArray[np.int64], order: NDArray[np.int64], grads: NDArray[Any]
 ) -> NDArray[Any]:
     """One row for each group of more than `SEGMENT` positions, in the order of the groups."""
-    edges, firsts = segments_of(starts)
+    edges, firsts = returned(segments_of, starts)
     segments = np.empty((len(edges), grads.shape[1]), grads.dtype)
 
     num_chunks = -(-len(edges) // _SEGMENTS_PER_CHUNK)
@@ -62,7 +63,7 @@ def sum_long_groups(
         sum_segments(grads, order, edges, segments, begin, end)
 
     for_each_chunk(work, num_chunks)
-    sums: NDArray[Any] = join_segments(segments, firsts)
+    sums: NDArray[Any] = returned(join_segments, segments, firsts)
     return sums
 
 

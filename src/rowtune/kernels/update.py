@@ -16,6 +16,7 @@ from rowtune.kernels.reach import reach
 from rowtune.kernels.sums import SEGMENT, all_finite, finite_check, sum_long_groups
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.rules import Rule
+from rowtune.signals import returned
 from rowtune.step import Trained
 
 # Large beside the price of handing a chunk to a thread, small enough to share evenly.
@@ -120,8 +121,9 @@ def _chunk_edges(groups: Groups, row_bytes: int, grad_bytes: int) -> list[int]:
     num_chunks = (rows * row_bytes + positions * grad_bytes) // _BYTES_PER_CHUNK
     if num_chunks <= 1:
         return [0, rows]
-    edges: list[int] = _even_edges(groups.starts, row_bytes, grad_bytes, num_chunks).tolist()
-    return edges
+    edges = returned(_even_edges, groups.starts, row_bytes, grad_bytes, num_chunks)
+    cut: list[int] = edges.tolist()
+    return cut
 
 
 @numba.njit(nogil=True)

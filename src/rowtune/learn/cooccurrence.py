@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.learn.sparse import Sparse
+from rowtune.signals import returned
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -65,7 +66,9 @@ def associations(
 
     def work(chunk: int) -> None:
         begin, end = int(bounds[chunk]), int(bounds[chunk + 1])
-        found[chunk] = _associate(stream, column, chance, places, edges[begin : end + 1], window)
+        found[chunk] = returned(
+            _associate, stream, column, chance, places, edges[begin : end + 1], window
+        )
 
     for_each_chunk(work, _CHUNKS)
     lengths, columns, values = (np.concatenate(parts) for parts in zip(*found, strict=True))

@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rowtune.learn.sparse import Sparse
+from rowtune.signals import returned
 
 
 class NGrams:
@@ -43,7 +44,7 @@ class NGrams:
         text = "".join(f"<{word}>" for word in words)
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         ends = np.cumsum([len(word) + 2 for word in words], dtype=np.int64)
-        return _hash(points, np.concatenate([[0], ends]), self.shortest, self.longest)  # type: ignore[no-any-return]
+        return returned(_hash, points, np.concatenate([[0], ends]), self.shortest, self.longest)  # type: ignore[no-any-return]
 
     def _rows(self, starts: NDArray[np.int64], number: NDArray[np.int32]) -> Sparse:
         keep = number >= 0

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rowtune.learn import tokens
 from rowtune.learn.stream import Stream, join
+from rowtune.signals import returned
 
 THRESHOLDS = (100.0, 50.0)  # of the first pass and the second, whose pairs are rarer
 _BLOCK = 1 << 22  # tokens looked at at a time
@@ -121,7 +122,9 @@ def _pairs(
         _add(block, counts, sieve)
     keys, times = np.empty(0, np.int64), np.empty(0, np.int64)
     for block in _blocks(stream):
-        found, often = np.unique(_sift(block, counts, sieve, discount, scale), return_counts=True)
+        found, often = np.unique(
+            returned(_sift, block, counts, sieve, discount, scale), return_counts=True
+        )
         merged, where = np.unique(np.concatenate([keys, found]), return_inverse=True)
         summed = np.zeros(len(merged), np.int64)
         np.add.at(summed, where, np.concatenate([times, often]))

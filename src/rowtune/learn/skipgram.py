@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rowtune.kernels.threads import for_each_chunk
 from rowtune.learn import skipgram_kernels as kernels
 from rowtune.learn.negatives import aliases
+from rowtune.signals import returned
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -141,7 +142,7 @@ class SkipGram:
             for begin in range(0, len(self.stream), self.settings.block):
                 block = np.asarray(self.stream[begin : begin + self.settings.block])
                 seed = seed_of(self.seed, salt, epoch, begin)
-                yield kernels.thin(block, self._keep, seed), seed
+                yield returned(kernels.thin, block, self._keep, seed), seed
                 if self.progress:
                     self.progress(epoch * len(self.stream) + begin + len(block), total)
 

@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rowtune.learn.row_blocks import over_blocks
+from rowtune.signals import returned
 
 Floats = NDArray[np.float32]
 
@@ -41,7 +42,9 @@ class Sparse:
         return Sparse(self.starts, self.columns, self.values**2, self.width)
 
     def transpose(self) -> Sparse:
-        starts, rows, values = _transpose(self.starts, self.columns, self.values, self.width)
+        starts, rows, values = returned(
+            _transpose, self.starts, self.columns, self.values, self.width
+        )
         return Sparse(starts, rows, values, self.height)
 
 

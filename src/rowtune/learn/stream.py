@@ -12,6 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rowtune.learn import tokens
+from rowtune.signals import returned
 
 BREAK = -1  # stands between documents, so that no window reaches across
 _IN_MEMORY = 1 << 26  # tokens; beyond it (256 MB of ids) the stream lives in a temporary file
@@ -127,7 +128,7 @@ def join(stream: Stream, runs: Mapping[tuple[int, ...], str]) -> Stream:
     begin = 0
     while begin < len(stream.ids):  # a block sees as far beyond its end as a run may reach
         block = np.asarray(stream.ids[begin : begin + _BLOCK + reach])
-        joined, past = _join(block, _BLOCK, roots, keys, targets, ends, len(stream.types))
+        joined, past = returned(_join, block, _BLOCK, roots, keys, targets, ends, len(stream.types))
         spool.append(joined)
         begin += past
     return _compact(spool.close(), types)
@@ -174,7 +175,7 @@ def _rewrite(ids: NDArray[np.int32], types: list[str], reading: dict[int, list[i
     for begin in range(0, len(ids), _BLOCK):
         block = np.asarray(ids[begin : begin + _BLOCK])
         size = int(np.where(block >= 0, widths[block], 1).sum())
-        spool.append(_expand(block, starts, pieces, size))
+        spool.append(returned(_expand, block, starts, pieces, size))
     return _compact(spool.close(), types)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from rowtune.errors import ShapeError
 from rowtune.kernels import bags, widened_bags
 from rowtune.kernels.grouping import group
+from rowtune.signals import returned
 from rowtune.torch import cpu, memory, ops
 from rowtune.torch.eager import nobody_looks_on, refuse_tangents
 from rowtune.torch.parameter import leave
@@ -99,7 +100,9 @@ def _bag_gradient(
     ops.mark(torch.from_numpy(groups.unique), pending, num_rows)
     if weights is None and not mean:
         # A position's gradient is its bag's, and need not be written out.
-        groups = groups._replace(order=bags.bag_of(as_array(bounds), len(slots))[groups.order])
+        groups = groups._replace(
+            order=returned(bags.bag_of, as_array(bounds), len(slots))[groups.order]
+        )
     else:
         by_position = memory.empty((len(slots), rows.shape[1]), rows.dtype)
         bags.spread_over_positions(
