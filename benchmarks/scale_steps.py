@@ -8,6 +8,8 @@
 * floor: the same number of other rows, drawn in the same way in the same run, is gathered, and
   rows, state and step counts are read and written once in id order, with prefetching, by all
   threads. No check, no grouping, no arithmetic to speak of.
+* Tables of all sizes lie in memory together and take turns: a machine that is shared changes its
+  pace within a minute.
 * Every page of block and state exists before the clock runs, and the first step is compared with
   the formula.
 
@@ -34,7 +36,7 @@ from rowtune.kernels.threads import for_each_chunk, get_num_threads
 BATCH, TURNS = 8_192, 25
 SIZES = (10_000, 100_000, 400_000, 4_000_000, 40_000_000, 100_000_000)
 QUICK = (10_000, 100_000, 400_000, 4_000_000)
-# Rule, columns, and the most rows: within 12 GB.
+# Rule, columns, and the most rows: those of all sizes within 12 GB.
 CASES = (
     ("rowwise_adagrad", 16, 100_000_000),
     ("rowwise_adagrad", 64, 40_000_000),
@@ -132,48 +134,58 @@ def torch_engine(rule: str, rows: int, width: int) -> Engine:
 ENGINES = {"Table": numpy_engine, "torch.Embedding": torch_engine}
 
 
-def seconds_of(
-    engine: str, rule: str, rows: int, width: int, turns: int
-) -> tuple[list[float], list[float]]:
-    """Of steps, and of the floor, turn by turn."""
-    rng = np.random.default_rng(0)
-    step, arrays = ENGINES[engine](rule, rows, width)
-    for array in arrays:
-        array.fill(0)
-    grads = rng.standard_normal((BATCH, width), dtype=np.float32)
-    ids = different_ids(rng, rows)
-    step(ids, grads)
-    np.testing.assert_allclose(arrays[0][ids], expected(rule, grads), rtol=1e-4, atol=1e-6)
-    assert np.count_nonzero(arrays[-1][ids]) == BATCH, "each row has taken its step"
-    ours, least, out = [], [], np.empty((BATCH, width), np.float32)
-    floor(arrays, ids, out)  # compiled
-    for _ in range(turns):
-        ids, others = different_ids(rng, rows), different_ids(rng, rows)
+class Steps:
+    """Steps on a table of one size, and their seconds beside those of the floor."""
+
+    def __init__(self, engine: str, rule: str, rows: int, width: int) -> None:
+        self.rows, self.rng = rows, np.random.default_rng(0)
+        self.step, self.arrays = ENGINES[engine](rule, rows, width)
+        for array in self.arrays:
+            array.fill(0)
+        self.grads = self.rng.standard_normal((BATCH, width), dtype=np.float32)
+        self.out = np.empty((BATCH, width), np.float32)
+        self.ours: list[float] = []
+        self.least: list[float] = []
+        self._compare(rule)
+        floor(self.arrays, different_ids(self.rng, rows), self.out)  # compiled
+
+    def _compare(self, rule: str) -> None:
+        ids = different_ids(self.rng, self.rows)
+        self.step(ids, self.grads)
+        moved = self.arrays[0][ids]
+        np.testing.assert_allclose(moved, expected(rule, self.grads), rtol=1e-4, atol=1e-6)
+        assert np.count_nonzero(self.arrays[-1][ids]) == BATCH, "each row has taken its step"
+
+    def turn(self) -> None:
+        ids, others = (different_ids(self.rng, self.rows) for _ in range(2))
         start = time.perf_counter()
-        step(ids, grads)
-        ours.append(time.perf_counter() - start)
-        least.append(floor(arrays, others, out))
-    return ours, least
+        self.step(ids, self.grads)
+        self.ours.append(time.perf_counter() - start)
+        self.least.append(floor(self.arrays, others, self.out))
 
 
 def cost_of_a_step(sizes: tuple[int, ...], turns: int = TURNS) -> None:
     table, notes = [], []
     for engine, (rule, width, largest) in itertools.product(ENGINES, CASES):
-        medians = {}
-        for rows in (n for n in sizes if n <= largest):
-            ours, least = seconds_of(engine, rule, rows, width, turns)
-            gc.collect()
-            medians[rows] = median(ours)
-            over = medians[rows] / medians.get(400_000, np.inf)
+        tables = [Steps(engine, rule, rows, width) for rows in sizes if rows <= largest]
+        for _ in range(turns):
+            for steps in tables:
+                steps.turn()
+        medians = {steps.rows: median(steps.ours) for steps in tables}
+        for steps in tables:
+            mine = medians[steps.rows]
+            over = f"{mine / medians[400_000]:.2f} x" if steps.rows >= 400_000 else ""
             table.append([
-                engine, rule, f"{rows:,} x {width}", spread(ours), spread(least),
-                f"{medians[rows] / median(least):.2f} x", f"{over:.2f} x" if over else "",
+                engine, rule, f"{steps.rows:,} x {width}", spread(steps.ours), spread(steps.least),
+                f"{mine / median(steps.least):.2f} x", over,
             ])  # fmt: skip
         most = max(medians)
         notes.append(
             f"{engine}, {rule}: {most:,} x {width} cost {medians[most] / medians[400_000]:.2f} x "
             "what 400,000 rows do (at most 1.5 wanted)"
         )
+        del tables, steps
+        gc.collect()
     publish(
         "scale_steps",
         f"A step of {BATCH:,} different rows against the size of the table",
