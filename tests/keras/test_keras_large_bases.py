@@ -159,7 +159,9 @@ def test_20_gb_take_memory_for_what_is_looked_up(tmp_path):
     assert len(growth.of(PROGRAM, tmp_path, KERAS_BACKEND=BACKEND).splitlines()) == 2
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="the exporters of JAX and PyTorch fail by themselves")
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="exporters of JAX and PyTorch fail by themselves"
+)
 def test_an_export_holds_codes_and_refuses_a_map(tmp_path):
     """It would be written, and fail in the process that serves it."""
     import tensorflow as tf
