@@ -1,8 +1,10 @@
 """Ctrl-C, and what else a signal's handler raises, while a compiled function gives its result back.
 
 For each array that it returns numba runs a line of Python. That is the first line after the whole
-kernel, so a signal that came meanwhile is handled there; what its handler raises numba overlooks,
-and CPython makes a ``SystemError`` of it, "returned a result with an exception set".
+kernel, so a signal that came meanwhile is handled there. What its handler raises numba overlooks
+while it puts several arrays into a tuple, and CPython makes a ``SystemError`` of it, "returned a
+result with an exception set". `returned` calls what gives arrays back. What PyTensor compiles is
+called by PyTensor, and may raise that error still.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ def returned(kernel: Callable[..., Any], *arguments: Any) -> Any:
         handlers = raised_by_handler(error)
         if handlers is error:
             raise
-        raise handlers from None
+        try:
+            raise handlers from None
+        finally:
+            del handlers  # or what a traceback holds would live until a collection
 
 
 def raised_by_handler(error: BaseException) -> BaseException:

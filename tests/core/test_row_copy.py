@@ -29,6 +29,8 @@ def test_read_only_rows_and_matrices_of_one_row_with_any_stride():
     assert (target == source).all()
 
 
-def test_rows_that_are_not_in_one_piece_are_refused():
+def test_rows_that_are_not_in_one_piece_or_of_two_dtypes_are_refused():
     with pytest.raises(numba.TypingError, match="C-contiguous"):
         copied(np.zeros((4, 6))[:, ::2], 0, np.zeros((4, 3)), 0)
+    with pytest.raises(numba.TypingError, match="of one dtype"):
+        copied(np.zeros((4, 6), np.int32), 0, np.zeros((4, 6), np.int64), 0)

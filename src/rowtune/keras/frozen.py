@@ -101,6 +101,6 @@ def refuse_export(name: str) -> None:
     """Raise for a program that would ask this process for rows when it runs in another."""
     raise RowtuneError(
         f"{name}: the base is in a memory map of this process, which an exported model cannot "
-        f"hold; export a model whose layer has weights=model.get_layer({name!r}).merge(), or "
-        "rowtune.quantize(...) of that for a quarter of the room"
+        f"hold; export a model whose layer has weights=model.get_layer({name!r}).merge(), or, with "
+        "the same train=, rowtune.quantize(...) of that: a quarter of the room, rounded"
     )

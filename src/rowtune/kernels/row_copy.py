@@ -20,11 +20,12 @@ _BYTES = ir.IntType(8).as_pointer()
 def copy_row(typing_context: Any, source: Any, row: Any, target: Any, place: Any) -> Any:  # noqa: ARG001
     """``copy_row(source, row, target, place)``: ``target[place] = source[row]``, bit for bit.
 
-    Both are C-contiguous matrices of one dtype and width, which nobody checks, that do not overlap;
-    ``row`` and ``place`` are int64 and in range.
+    Both are C-contiguous matrices of one dtype, and of one width, which nobody checks, that do not
+    overlap; ``row`` and ``place`` are int64 and in range.
     """
-    if not all(matrix.layout == "C" and matrix.ndim == 2 for matrix in (source, target)):
-        raise errors.TypingError("rows are copied between C-contiguous matrices")
+    alike = source.dtype == target.dtype
+    if not alike or not all(m.layout == "C" and m.ndim == 2 for m in (source, target)):
+        raise errors.TypingError("rows are copied between C-contiguous matrices of one dtype")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         def fields_and_start(array: int, at: int) -> tuple[Any, Any]:

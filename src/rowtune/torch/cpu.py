@@ -109,9 +109,12 @@ def can_sum(block: Tensor, base: Tensor | None, scales: Tensor | None = None) ->
 
 def _same_bits(block: Tensor, base: Tensor | None, added: Tensor | None) -> bool:
     """Whether rows can be copied as they are; another dtype or layout must be converted."""
-    frozen = [t for t in (base, added) if t is not None]
-    return block.is_contiguous() and all(
-        t.dtype == block.dtype and (t.is_contiguous() or _is_one_row(t)) for t in frozen
+    if not block.is_contiguous():
+        return False
+    if added is not None and not (added.dtype == block.dtype and added.is_contiguous()):
+        return False
+    return base is None or (
+        base.dtype == block.dtype and (base.is_contiguous() or _is_one_row(base))
     )
 
 
